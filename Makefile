@@ -1,0 +1,50 @@
+# Every target builds .venv by itself where it is missing or older than the lock; only python3 is needed.
+PYTHON ?= python3
+BIN := .venv/bin
+UV := $(BIN)/python -m uv
+READY := .venv/.ready
+
+.PHONY: help demo test test-all lint lock env clean
+
+help:
+	@sed -n 's/^## //p' Makefile
+
+## make demo      train and evaluate on the embedded phantom cohort, and write the report
+demo: $(READY)
+	$(BIN)/medseg train experiment=demo id=demo
+	$(BIN)/medseg evaluate run=runs/phantom/demo part=test
+
+## make test      the test suite (under 20 minutes on 2 cores)
+test: $(READY)
+	$(BIN)/python -m pytest -m "not slow"
+
+## make test-all  the test suite and the long tests
+test-all: $(READY)
+	$(BIN)/python -m pytest
+
+## make lint      ruff and mypy
+lint: $(READY)
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/mypy
+
+## make lock      resolves the dependencies anew into requirements.lock
+lock: .venv/.uv
+	$(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	  --extra dev --upgrade -o requirements.lock pyproject.toml
+
+## make env       builds .venv and nothing else
+env: $(READY)
+
+.venv/.uv:
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	touch $@
+
+$(READY): .venv/.uv requirements.lock pyproject.toml
+	$(UV) pip sync --quiet --require-hashes requirements.lock
+	$(UV) pip install --quiet --no-deps --editable .
+	touch $@
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
