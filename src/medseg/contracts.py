@@ -227,11 +227,13 @@ class Objective(Protocol):
 
     The constructor takes ``loss: Loss`` first, then its own options. ``STREAMS`` names the streams it
     reads, from ``"labelled"`` and ``"unlabelled"``; ``DEEP_SUPERVISION`` says whether it can use
-    coarser logits. Both are read from the source, so they must be literals.
+    coarser logits. Both are read from the source, so they must be literals. ``deep_supervision`` says
+    whether it does: only then does the network get heads for them, since none may go unused.
     """
 
     STREAMS: ClassVar[tuple[str, ...]]
     DEEP_SUPERVISION: ClassVar[bool]
+    deep_supervision: bool
 
     def attach(self, network: torch.nn.Module) -> None:
         """Makes what training needs beside the network (a teacher, a projection head); once, before it."""

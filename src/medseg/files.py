@@ -19,20 +19,29 @@ def atomic_path(target: Path) -> Iterator[Path]:
     A kill at any moment leaves the old file or the new one, never a part of it. On an
     exception the temporary file is removed and ``target`` is left as it was.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    # The suffix stays at the end: writers of images choose their format by it.
-    handle, name = tempfile.mkstemp(prefix=".tmp-", suffix="-" + target.name, dir=target.parent)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = scratch_path(target.parent, "-" + target.name)
     try:
         yield temporary
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(target)
-        sync_folder(target.parent)
+        publish(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def scratch_path(folder: Path, suffix: str) -> Path:
+    """An empty temporary file in ``folder``; its name ends in ``suffix``, by which writers choose a format."""
+    folder.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=".tmp-", suffix=suffix, dir=folder)
+    os.close(handle)
+    return Path(name)
+
+
+def publish(temporary: Path, target: Path) -> None:
+    """Syncs a finished temporary file and renames it onto ``target`` in the same folder."""
+    with temporary.open("rb") as written:
+        os.fsync(written.fileno())
+    temporary.chmod(0o666 & ~_umask())
+    temporary.replace(target)
+    sync_folder(target.parent)
 
 
 def _umask() -> int:

@@ -1,0 +1,154 @@
+"""Choices that are each legal and do not go together, told from the source and the settings alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from medseg.config.folders import conf_folder, options
+from medseg.config.yaml_guard import check_yaml
+from medseg.errors import UserError
+from medseg.targets import constants
+
+Config = Mapping[str, Any]
+
+
+def cross_problems(config: Config, faulty: Collection[str]) -> list[str]:
+    """The lines of every rule whose groups are all there and free of problems of their own."""
+    found: list[str] = []
+    for groups, rule in _RULES:
+        if all(group in config and group not in faulty for group in groups):
+            found += rule(config)
+    return found
+
+
+def _constants(config: Config, slot: str) -> dict[str, Any]:
+    return constants(str(config[slot]["_target_"]))
+
+
+def _fusion_network(config: Config) -> list[str]:
+    if not _constants(config, "fusion").get("NEEDS_MODULAR", False):
+        return []
+    if _constants(config, "network").get("MODULAR", True):
+        return []
+    name = str(config["network"]["_target_"]).rpartition(".")[2]
+    able = [n for n in options("network") if _option_constants("network", n).get("MODULAR", True)]
+    return [
+        f"fusion: {_short(config, 'fusion')} joins several encoders and {name} cannot be split; "
+        f"use fusion=early or late, or a network of {', '.join(able)}"
+    ]
+
+
+def _option_constants(group: str, option: str) -> dict[str, Any]:
+    text = (conf_folder() / group / f"{option}.yaml").read_text(encoding="utf-8")
+    lines = [line for line in text.splitlines() if line.startswith("_target_:")]
+    return constants(lines[0].split(":", 1)[1].split("#")[0].strip()) if lines else {}
+
+
+def _short(config: Config, slot: str) -> str:
+    return str(config[slot]["_target_"]).rpartition(".")[2]
+
+
+def _network_dims(config: Config) -> list[str]:
+    dims, able = config["plan"].get("spatial_dims"), _constants(config, "network").get("DIMS", (2, 3))
+    if not isinstance(dims, int) or dims in able:
+        return []
+    others = [n for n in options("network") if dims in _option_constants("network", n).get("DIMS", (2, 3))]
+    return [
+        f"network: {_short(config, 'network')} does not exist in {dims}D; use one of {', '.join(others)}, "
+        f"or plan.spatial_dims={able[0]}"
+    ]
+
+
+def _patch_dims(config: Config) -> list[str]:
+    patch, dims = config["plan"].get("patch_size"), config["plan"].get("spatial_dims")
+    if patch is None or not isinstance(dims, int) or len(patch) == dims:
+        return []
+    return [f"plan.patch_size: {list(patch)} has {len(patch)} numbers and the plan is {dims}D; give {dims}"]
+
+
+def _patch_strides(config: Config) -> list[str]:
+    """The strides follow from patch and spacing; without a spacing, only what fits none is refused."""
+    plan = config["plan"]
+    patch, spacing = plan.get("patch_size"), plan.get("spacing")
+    if patch is None or plan.get("file") is not None:
+        return []
+    from medseg.data.plan_topology import divisor, nearest_legal, pyramid
+
+    known = spacing is not None and len(spacing) >= len(patch)
+    guesses = [spacing[: len(patch)]] if known else product((1.0, 2.0, 4.0, 8.0), repeat=len(patch))
+    shapes = [pyramid(patch, guess, plan.get("max_levels")) for guess in guesses]
+    if any(not any(n % d for n, d in zip(patch, divisor(s.strides), strict=True)) for s in shapes):
+        return []
+    steps, legal = list(divisor(shapes[0].strides)), list(nearest_legal(patch, shapes[0].strides))
+    return [
+        f"plan.patch_size: {list(patch)} is not a multiple of {steps}, the product of the network's strides; "
+        f"the nearest that is: {legal}"
+    ]
+
+
+def _plan_file(config: Config) -> list[str]:
+    file = config["plan"].get("file")
+    if file is None:
+        return []
+    if not Path(file).is_file():
+        return [f"plan.file: {file} is not a file; write one with medseg plan"]
+    from medseg.data.plan import Plan
+
+    try:
+        check_yaml(Path(file))
+        plan = Plan.load(Path(file))
+    except UserError as error:
+        return [f"plan.file: {line}" for line in str(error).splitlines()]
+    return _network_dims({**config, "plan": {"spatial_dims": plan.spatial_dims}})
+
+
+def _streams(config: Config) -> list[str]:
+    streams = _constants(config, "objective").get("STREAMS", ("labelled",))
+    name = _short(config, "objective")
+    if "unlabelled" in streams and not config["data"].get("unlabelled_ok", True):
+        return [
+            f"objective: {name} reads unlabelled cases and data.unlabelled_ok is false; "
+            "use data.unlabelled_ok=true or objective=supervised"
+        ]
+    return []
+
+
+def _batch_devices(config: Config) -> list[str]:
+    batch = config["plan"].get("batch_size")
+    training = config["training"]
+    devices = int(training.get("devices", 1)) * int(training.get("nodes", 1))
+    if batch is None or batch % devices == 0:
+        return []
+    return [
+        f"plan.batch_size: {batch} cannot be shared evenly by {devices} devices; use a multiple of {devices}"
+    ]
+
+
+def _fold(config: Config) -> list[str]:
+    fold, folds = config["fold"], config["split"].get("folds", 5)
+    if config["split"].get("file") is not None or not isinstance(fold, int) or fold < folds:
+        return []
+    return [f"fold: {fold} does not exist in a split of {folds} folds; use 0 to {folds - 1}"]
+
+
+def _scored_against(config: Config) -> list[str]:
+    if config["predictions"] is None or "data" in config:
+        return []
+    return ["data: is missing: predictions need labels; add data=NAME or data.root=FOLDER"]
+
+
+_RULES: tuple[tuple[tuple[str, ...], Callable[[Config], list[str]]], ...] = (
+    (("fusion", "network"), _fusion_network),
+    (("plan", "network"), _network_dims),
+    (("plan",), _patch_dims),
+    (("plan",), _patch_strides),
+    (("plan", "network"), _plan_file),
+    (("objective", "data"), _streams),
+    (("plan", "training"), _batch_devices),
+    (("fold", "split"), _fold),
+    (("predictions",), _scored_against),
+)
+"""Which keys a rule reads, and the rule."""

@@ -1,0 +1,35 @@
+"""The verbs: what each calls, and the keys at the root of its configuration.
+
+The functions are named, not imported, so that the list costs nothing.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Verb(NamedTuple):
+    """One word after ``medseg``.
+
+    Attributes:
+        function: ``module:name`` of what it calls with the bound configuration as keywords.
+        root: ``module:name`` of the settings that its root keys are bound to.
+        records: whether the function also takes ``config`` and ``overrides``, to write them down.
+    """
+
+    function: str
+    root: str
+    records: bool = False
+
+
+_ROOTS = "medseg.config.roots"
+
+VERBS = {
+    "check": Verb("medseg.config.verbs.check:check", f"{_ROOTS}:CheckRoot"),
+    "plan": Verb("medseg.config.verbs.plan:plan", f"{_ROOTS}:PlanRoot"),
+    "preprocess": Verb("medseg.config.verbs.preprocess:preprocess", f"{_ROOTS}:PreprocessRoot"),
+    "train": Verb("medseg.training.train:train", f"{_ROOTS}:TrainRoot", records=True),
+    "predict": Verb("medseg.config.verbs.predict:predict", f"{_ROOTS}:PredictRoot"),
+    "evaluate": Verb("medseg.config.verbs.evaluate:evaluate", f"{_ROOTS}:EvaluateRoot"),
+    "download": Verb("medseg.config.verbs.download:download", f"{_ROOTS}:DownloadRoot"),
+}

@@ -1,0 +1,26 @@
+"""``medseg predict``: label maps for a folder of scans."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+
+from medseg.errors import UserError
+from medseg.inference.predict import predict_folder
+from medseg.inference.settings import InferenceSettings
+
+
+def predict(model: str | list[str], input: str, output: str, inference: InferenceSettings) -> None:
+    """Predicts every case in ``input`` with one model, or the mean of several."""
+    models = [_bundle(Path(name)) for name in ([model] if isinstance(model, str) else model)]
+    written = predict_folder(models, Path(input), Path(output), inference)
+    Console(highlight=False, markup=False, soft_wrap=True).print(f"{len(written)} predictions in {output}")
+
+
+def _bundle(path: Path) -> Path:
+    """The bundle itself, or the one in a run's folder."""
+    for folder in (path, path / "model"):
+        if (folder / "model.json").is_file():
+            return folder
+    raise UserError("model", f"there is no model in {path}", "give a run's folder or its folder model")

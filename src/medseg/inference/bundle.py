@@ -1,0 +1,229 @@
+"""The model bundle: a folder that holds all that prediction needs (docs/model-bundle.md)."""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import medseg
+from medseg.contracts import Labels
+from medseg.data.plan import Plan
+from medseg.errors import Problems, UserError
+from medseg.files import file_hash, sync_folder, write_json
+from medseg.inference import weights
+from medseg.inference.assemble import assemble_network
+from medseg.inference.manifest import (
+    MANIFEST,
+    WEIGHTS,
+    read_labels,
+    read_manifest,
+    read_patients,
+    read_weights,
+    seal,
+)
+from medseg.inference.patients import SeenPatients
+
+if TYPE_CHECKING:
+    from torch import nn
+
+MOST_LEVELS = 16
+
+
+def save_bundle(  # noqa: PLR0917 (a bundle has these parts)
+    folder: Path,
+    network: nn.Module,
+    network_spec: Mapping[str, Any],
+    fusion_spec: Mapping[str, Any],
+    plan: Plan,
+    labels: Labels,
+    cohort_name: str,
+    provenance: Mapping[str, Any],
+    postprocess: Sequence[Mapping[str, Any]] = (),
+    *,
+    patients: Iterable[str],
+    flip_axes: Sequence[int] = (),
+    missing_modalities: bool = False,
+) -> Path:
+    """Writes a bundle as a whole: into a folder beside ``folder``, then renamed onto it.
+
+    Args:
+        folder: where the bundle goes; a bundle that is there is replaced.
+        network: the trained network; weights that only training needs are left out.
+        network_spec: what `assemble_network` built it from.
+        fusion_spec: the same.
+        plan: the plan it was trained with.
+        labels: what its outputs mean.
+        cohort_name: what it was trained on.
+        provenance: JSON values such as split hash, fold, seed and git commit. No patient ids.
+        postprocess: post-processing steps; none exist yet.
+        patients: ids of all patients whose images or labels the training saw; kept as salted hashes.
+        flip_axes: spatial axes that training mirrored, in the plan's order.
+        missing_modalities: whether cases without some of their modalities were trained on.
+
+    Returns:
+        ``folder``.
+
+    Raises:
+        UserError: the network is not what the specs describe.
+    """
+    shapes = weights.expected_shapes(
+        functools.partial(assemble_network, network_spec, fusion_spec, plan, labels)
+    )
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f".tmp-{folder.name}-", dir=folder.parent))
+    try:
+        weights.write_weights(scratch / WEIGHTS, network.state_dict(), shapes)
+        today = datetime.datetime.now(datetime.UTC).date().isoformat()
+        seen = SeenPatients.of(patients)
+        manifest = {
+            "network": _plain(network_spec),
+            "fusion": _plain(fusion_spec),
+            "modalities": list(plan.modalities),
+            "labels": _plain(asdict(labels)),
+            "plan": plan.to_dict(),
+            "flip_axes": sorted({int(axis) for axis in flip_axes}),
+            "missing_modalities": missing_modalities,
+            "postprocess": _plain(postprocess),
+            "provenance": {
+                "medseg": medseg.__version__,
+                "date": today,
+                "cohort": cohort_name,
+                **_plain(provenance),
+            },
+            "patients": {"salt": seen.salt, "hashes": sorted(seen.hashes)},
+            "weights": {"file": WEIGHTS, "sha256": file_hash(scratch / WEIGHTS)},
+        }
+        write_json(scratch / MANIFEST, seal(manifest))
+        _publish(scratch, folder)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return folder
+
+
+def _plain(value: Any) -> Any:
+    """Mappings and sequences as JSON knows them."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _publish(scratch: Path, folder: Path) -> None:
+    with (scratch / WEIGHTS).open("rb") as written:
+        os.fsync(written.fileno())
+    sync_folder(scratch)
+    scratch.chmod(0o755)
+    if folder.exists():
+        # A folder cannot be renamed onto a full one, so the old bundle steps aside first.
+        aside = Path(tempfile.mkdtemp(prefix=f".old-{folder.name}-", dir=folder.parent))
+        folder.replace(aside)
+        scratch.replace(folder)
+        shutil.rmtree(aside)
+    else:
+        scratch.replace(folder)
+    sync_folder(folder.parent)
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A checked bundle.
+
+    Attributes:
+        folder: where it is.
+        network_spec: the architecture.
+        fusion_spec: where the modalities meet.
+        plan: how images are prepared for it.
+        labels: what its outputs mean.
+        flip_axes: spatial axes that training mirrored.
+        missing_modalities: whether cases may lack modalities.
+        provenance: how it came to be.
+        patients: whom it has seen.
+        weights_hash: SHA-256 of the weights.
+        hash: SHA-256 of all else, and so of the whole bundle.
+    """
+
+    folder: Path
+    network_spec: Mapping[str, Any]
+    fusion_spec: Mapping[str, Any]
+    plan: Plan
+    labels: Labels
+    flip_axes: tuple[int, ...]
+    missing_modalities: bool
+    provenance: Mapping[str, Any]
+    patients: SeenPatients
+    weights_hash: str
+    hash: str
+
+    @classmethod
+    def load(cls, folder: Path) -> Bundle:
+        """Reads a bundle and checks all of it before a byte of the network is allocated.
+
+        Raises:
+            UserError: damaged or altered, names a part that is not allowed, or the weights do not fit.
+        """
+        manifest = read_manifest(folder)
+        where = str(folder / MANIFEST)
+        bundle = cls(
+            folder=folder,
+            network_spec=manifest["network"],
+            fusion_spec=manifest["fusion"],
+            plan=Plan.from_dict(manifest["plan"], f"{where}: plan"),
+            labels=read_labels(manifest["labels"], where),
+            flip_axes=tuple(manifest["flip_axes"]),
+            missing_modalities=manifest["missing_modalities"],
+            provenance=manifest["provenance"],
+            patients=read_patients(manifest["patients"], where),
+            weights_hash=read_weights(manifest["weights"], where),
+            hash=manifest["hash"],
+        )
+        bundle._check(manifest)
+        return bundle
+
+    @property
+    def cohort(self) -> str:
+        """The name of the cohort it was trained on."""
+        return str(self.provenance.get("cohort", ""))
+
+    def saw(self, patient: str) -> bool:
+        """Whether the training saw this patient of its cohort."""
+        return patient in self.patients
+
+    def network(self) -> nn.Module:
+        """The network with its weights, on the CPU, in evaluation mode; every call makes a new one."""
+        network = weights.fresh(self._assemble)
+        weights.load_weights(network, self.folder / WEIGHTS)
+        return network.eval().requires_grad_(False)
+
+    def _assemble(self) -> nn.Module:
+        return assemble_network(self.network_spec, self.fusion_spec, self.plan, self.labels)
+
+    def _check(self, manifest: Mapping[str, Any]) -> None:
+        where, path = str(self.folder / MANIFEST), self.folder / WEIGHTS
+        if list(self.plan.modalities) != manifest["modalities"]:
+            raise UserError(where, "modalities are not those of its plan", "copy the bundle again")
+        if len(self.plan.widths) > MOST_LEVELS or any(a >= self.plan.spatial_dims for a in self.flip_axes):
+            raise UserError(where, "the plan or flip_axes are out of range", "copy the bundle again")
+        if not path.is_file():
+            raise UserError(str(path), "does not exist", "copy the bundle again")
+        if file_hash(path) != self.weights_hash:
+            raise UserError(str(path), "was altered: its SHA-256 is another", "copy the bundle again")
+        try:
+            shapes = weights.expected_shapes(self._assemble)
+        except Problems as found:
+            raise Problems(f"{where}: {line}" for line in found.lines) from None
+        except UserError:
+            raise
+        except (ArithmeticError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(
+                where, f"its network cannot be built ({reason})", "copy the bundle again"
+            ) from None
+        weights.check_weights(path, shapes)

@@ -1,0 +1,168 @@
+"""Predictions as files: of a folder that was never in a cohort, or of a cohort's cases."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from medseg.data.cohort import Case, Cohort, read_modality
+from medseg.data.formats import label_suffix, write_like
+from medseg.errors import Problems, UserError
+from medseg.inference.bundle import Bundle
+from medseg.inference.ensemble import Preparations, predict_prepared, prepare
+from medseg.inference.inputs import find_cases
+from medseg.inference.predictor import Predictor, make_predictors
+from medseg.inference.receipt import claim, receipt
+from medseg.inference.settings import InferenceSettings
+
+_Item = TypeVar("_Item")
+
+
+def predict_folder(
+    models: Sequence[Path], input: Path, output: Path, settings: InferenceSettings
+) -> dict[str, Path]:
+    """Predicts every case found in ``input``; a case that fails costs one line and the others go on.
+
+    A prediction that exists is kept, unless ``settings.overwrite``.
+
+    Args:
+        models: folders of bundles; several are averaged.
+        input: a folder of scans, or one scan; see `medseg.inference.inputs`.
+        output: where label maps go, named as their case, in the file type of its first modality.
+        settings: how to predict.
+
+    Returns:
+        Case id -> the label map.
+
+    Raises:
+        UserError: a bundle cannot be used, ``input`` holds nothing to predict, or ``output`` holds
+            predictions of another model.
+        Problems: once all others are done, one line per case or file that failed.
+    """
+    bundles = [Bundle.load(Path(model)) for model in models]
+    if not bundles:
+        raise UserError("model", "none is given", "use model=FOLDER")
+    cases, lines = find_cases(Path(input), bundles[0].plan.modalities, Path(output))
+    return _predict(bundles, cases, Path(output), settings, lines, replace_other=settings.overwrite)
+
+
+def predict_cases(
+    cohort: Cohort,
+    cases: Sequence[Case],
+    bundles: Sequence[Bundle],
+    output: Path,
+    settings: InferenceSettings,
+) -> dict[str, Path]:
+    """Predicts cases of a cohort; labels are not read.
+
+    As `predict_folder`, but predictions of another model are replaced.
+
+    Args:
+        cohort: its labels must be those of the bundles.
+        cases: of the cohort.
+        bundles: their probabilities are averaged.
+        output: the folder of the label maps.
+        settings: how to predict.
+
+    Returns:
+        Case id -> the label map.
+
+    Raises:
+        UserError: the bundles predict other labels than the cohort has.
+        Problems: once all others are done, one line per case that failed.
+    """
+    for bundle in bundles:
+        if bundle.labels != cohort.labels:
+            ours, theirs = ", ".join(bundle.labels.names), ", ".join(cohort.labels.names)
+            problem = f"predicts {ours}, but {cohort.name} has {theirs} or other values for them"
+            raise UserError(str(bundle.folder), problem, "choose a model of this task")
+    return _predict(bundles, cases, output, settings, replace_other=True)
+
+
+def _predict(
+    bundles: Sequence[Bundle],
+    cases: Sequence[Case],
+    output: Path,
+    settings: InferenceSettings,
+    lines: Sequence[str] = (),
+    *,
+    replace_other: bool,
+) -> dict[str, Path]:
+    predictors = make_predictors(bundles, settings)
+    modalities = bundles[0].plan.modalities
+    tolerant = all(bundle.missing_modalities for bundle in bundles)
+    found, usable = list(lines), []
+    for case in cases:
+        lacking = [m for m in modalities if m not in case.images]
+        if lacking and (not tolerant or len(lacking) == len(modalities)):
+            found.append(f"{case.id}: has no {', '.join(lacking)}; this model needs it")
+        else:
+            usable.append(case)
+    targets = {case.id: output / (case.id + label_suffix(_reference(case, modalities))) for case in usable}
+    claim(output, receipt(bundles, settings), targets.values(), replace_other)
+    due = [case for case in usable if settings.overwrite or not targets[case.id].exists()]
+    ahead = 0 if predictors[0].device.type == "cpu" else 1  # a CPU would only read slower
+    for case, prepared in _shown(_read_ahead(partial(_read, predictors), due, ahead), len(due)):
+        found += _write(predictors, case, prepared, targets[case.id])
+    if found:
+        raise Problems(found)
+    return targets
+
+
+def _write(
+    predictors: Sequence[Predictor], case: Case, prepared: Callable[[], Preparations], target: Path
+) -> Sequence[str]:
+    """Predicts and writes one case; the lines of what went wrong."""
+    try:
+        codes = predict_prepared(predictors, prepared())
+        write_like(codes, _reference(case, predictors[0].plan.modalities), target)
+    except Problems as problems:
+        return problems.lines
+    except UserError as error:
+        return [str(error)]
+    except OSError as error:
+        return [f"{target}: cannot be written ({error.strerror or error}); free some space or its folder"]
+    return []
+
+
+def _reference(case: Case, modalities: Sequence[str]) -> Path:
+    """The file whose grid and type the prediction takes: the first modality that the case has."""
+    return next(case.images[m] for m in modalities if m in case.images)
+
+
+def _read(predictors: Sequence[Predictor], case: Case) -> Preparations:
+    names: Mapping[str, str] = {modality: str(path) for modality, path in case.images.items()}
+    wanted = predictors[0].plan.modalities
+    volumes = {m: read_modality(case, m) for m in wanted if m in case.images}
+    return prepare(predictors, volumes, names)
+
+
+def _read_ahead(
+    read: Callable[[Case], Preparations], cases: Sequence[Case], ahead: int
+) -> Iterator[tuple[Case, Callable[[], Preparations]]]:
+    """Each case with a way to get what ``read`` gives or raises; the next are read while one is used."""
+    if ahead == 0:
+        for case in cases:
+            yield case, partial(read, case)
+        return
+    with ThreadPoolExecutor(max_workers=1) as reader:
+        waiting = [reader.submit(read, case) for case in cases[:ahead]]
+        for n, case in enumerate(cases):
+            if n + ahead < len(cases):
+                waiting.append(reader.submit(read, cases[n + ahead]))
+            yield case, waiting.pop(0).result
+
+
+def _shown(items: Iterator[_Item], total: int) -> Iterator[_Item]:
+    """The same items under a progress bar, where someone watches."""
+    from rich.console import Console
+    from rich.progress import track
+
+    console = Console(stderr=True)
+    if total == 0 or not console.is_terminal:
+        yield from items
+        return
+    yield from track(items, total=total, description="predicting", console=console)

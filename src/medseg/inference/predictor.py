@@ -1,0 +1,130 @@
+"""Networks that share a plan, applied to one prepared case."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from medseg.contracts import Labels
+from medseg.data.geometry import Geometry
+from medseg.data.plan import Plan
+from medseg.errors import UserError
+from medseg.files import value_hash
+from medseg.inference.bundle import Bundle
+from medseg.inference.hardware import choose_device, choose_precision
+from medseg.inference.restore import matrices_back, painted, resampled_planes
+from medseg.inference.scoring import WindowScore
+from medseg.inference.settings import InferenceSettings
+from medseg.inference.sliding_window import score_planes
+from medseg.inference.windows import WindowGrid
+
+
+class Predictor:
+    """From a prepared image to the label map on the file's grid.
+
+    Args:
+        networks: one, or the folds of an ensemble; put into evaluation mode and moved to the device.
+        plan: what they were trained with.
+        labels: what their outputs mean.
+        settings: overlap, flips, precision, device.
+        flip_axes: spatial axes that training mirrored; used where ``settings.flips`` is ``"auto"``.
+
+    Raises:
+        UserError: the device is not there.
+    """
+
+    def __init__(
+        self,
+        networks: Sequence[nn.Module],
+        plan: Plan,
+        labels: Labels,
+        settings: InferenceSettings | None = None,
+        flip_axes: Sequence[int] = (),
+    ) -> None:
+        settings = settings or InferenceSettings()
+        self.plan, self.labels = plan, labels
+        self.device = choose_device(settings.device)
+        self.precision = choose_precision(settings.precision, self.device)
+        self.networks = [network.to(self.device).eval() for network in networks]
+        self.flip_axes = _flip_axes(settings.flips, flip_axes, plan.spatial_dims)
+        self._overlap = settings.overlap
+        batch = settings.window_batch
+        # A forward pass needs less than the training step that the plan fitted into memory.
+        self._window_batch = plan.batch_size if isinstance(batch, str) else batch
+
+    def codes(
+        self, image: NDArray[np.float32], present: NDArray[np.bool_], geometry: Geometry
+    ) -> NDArray[np.integer]:
+        """The prediction in the values and on the grid of the case's files.
+
+        Args:
+            image: ``(M, W, H, D)`` in store order; may be memory-mapped.
+            present: ``(M,)``, which modalities the case has.
+            geometry: the way back.
+
+        Returns:
+            ``(W, H, D)`` of shape ``geometry.original_shape``.
+
+        Raises:
+            UserError: the device has too little memory.
+        """
+        axis = self.grid(geometry).cheapest_axis()
+        return painted(self.planes(image, present, geometry, axis), geometry, axis, self.labels)
+
+    def planes(
+        self, image: NDArray[np.float32], present: NDArray[np.bool_], geometry: Geometry, axis: int
+    ) -> Iterator[Tensor]:
+        """Probabilities ``(K, *the two other axes)`` on the cropped grid, along store axis ``axis``."""
+        score = WindowScore(
+            networks=self.networks,
+            overlapping=self.labels.overlapping,
+            flip_axes=self.flip_axes,
+            spatial_dims=self.plan.spatial_dims,
+            present=torch.from_numpy(np.array(present, dtype=bool)),
+            device=self.device,
+            precision=self.precision,
+        )
+        scores = score_planes(image, score, self.grid(geometry), axis, self._window_batch)
+        try:
+            yield from resampled_planes(scores, matrices_back(geometry), axis)
+        except torch.OutOfMemoryError:
+            fix = "use inference.window_batch=1 or inference.device=cpu"
+            raise UserError("inference.window_batch", "windows do not fit in memory", fix) from None
+
+    def grid(self, geometry: Geometry) -> WindowGrid:
+        """The windows on a case; those of a 2D plan are one slice deep."""
+        i, j, *rest = self.plan.patch_size
+        return WindowGrid.over(geometry.shape, (i, j, rest[0] if rest else 1), self._overlap)
+
+
+def _flip_axes(asked: bool | str, trained: Iterable[int], spatial_dims: int) -> tuple[int, ...]:
+    if isinstance(asked, str):
+        return tuple(sorted(set(trained)))
+    return tuple(range(spatial_dims)) if asked else ()
+
+
+def make_predictors(bundles: Sequence[Bundle], settings: InferenceSettings) -> list[Predictor]:
+    """One predictor per plan; bundles with the same plan and flips are averaged window by window.
+
+    Raises:
+        UserError: the bundles do not predict the same labels from the same modalities.
+    """
+    first = bundles[0]
+    groups: dict[str, list[Bundle]] = {}
+    for bundle in bundles:
+        if bundle.labels != first.labels or bundle.plan.modalities != first.plan.modalities:
+            raise UserError(
+                str(bundle.folder),
+                f"has other labels or modalities than {first.folder}",
+                "average only models of one task",
+            )
+        same = [bundle.plan.preprocessing, bundle.plan.patch_size, bundle.flip_axes]
+        groups.setdefault(value_hash(same), []).append(bundle)
+    return [
+        Predictor([b.network() for b in group], group[0].plan, first.labels, settings, group[0].flip_axes)
+        for group in groups.values()
+    ]

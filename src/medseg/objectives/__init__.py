@@ -1,0 +1,1 @@
+"""What training optimises, and on which streams; each objective is one file and one YAML."""

@@ -1,0 +1,1 @@
+"""One file per augmentation: ``draw`` decides, ``apply`` does; nothing random happens while applying."""

@@ -1,0 +1,57 @@
+"""Gaussian blur."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medseg.patches.augment.draws import chosen, uniform
+from medseg.patches.settings import AugmentationSettings
+
+_TRUNCATE = 4.0  # standard deviations, as scipy cuts it
+
+
+@dataclass(frozen=True)
+class Blur:
+    """What was drawn: a standard deviation in voxels per channel, along ``axes``."""
+
+    channels: tuple[int, ...]
+    sigma: tuple[float, ...]
+    axes: tuple[int, ...]
+
+
+def draw(
+    rng: np.random.Generator, settings: AugmentationSettings, channels: Sequence[int], axes: Sequence[int]
+) -> Blur | None:
+    """A blur along the spatial ``axes``, or ``None``."""
+    if rng.random() >= settings.blur_probability:
+        return None
+    hit = chosen(rng, channels, settings.blur_channel_probability)
+    return Blur(hit, tuple(uniform(rng, settings.blur_sigma) for _ in hit), tuple(axes)) if hit else None
+
+
+def apply(image: NDArray[np.float32], blur: Blur) -> None:
+    """Blurs ``(M, *S)``, in place; the border is repeated."""
+    from medseg.patches.augment.line_kernels import smooth, smooth_rows
+    from medseg.patches.augment.machine_code import compiled
+
+    for channel, sigma in zip(blur.channels, blur.sigma, strict=True):
+        weights = _weights(sigma)
+        volume = image[channel]
+        for axis in blur.axes:
+            n = volume.shape[axis]
+            if axis == volume.ndim - 1:
+                compiled(smooth_rows)(volume.reshape(-1, n), weights)
+            else:
+                outer = math.prod(volume.shape[:axis])
+                compiled(smooth)(volume.reshape(outer, n, -1), weights)
+
+
+def _weights(sigma: float) -> NDArray[np.float32]:
+    radius = int(_TRUNCATE * sigma + 0.5)
+    weights: NDArray[np.float64] = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
+    return np.asarray(weights / weights.sum(), dtype=np.float32)

@@ -1,0 +1,60 @@
+"""What a patch queue is asked for, and what the data module asks it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from medseg.contracts import Batch
+
+
+@dataclass(frozen=True)
+class Part:
+    """The batches of one rank in one epoch, from ``first`` up to but without ``last``.
+
+    Sample numbers count over all ranks: batch b of rank r holds the numbers
+    ``(b * batch_size + k) * world + r``, so the ranks together cover every number once, and the ranks'
+    batches b cover the same numbers however many ranks share one global batch size.
+    """
+
+    epoch: int
+    first: int
+    last: int
+    batch_size: int
+    rank: int = 0
+    world: int = 1
+
+    def numbers(self, batch: int) -> list[int]:
+        """The samples of one batch."""
+        return [(batch * self.batch_size + k) * self.world + self.rank for k in range(self.batch_size)]
+
+
+@dataclass(frozen=True)
+class Crew:
+    """Who makes the patches.
+
+    Attributes:
+        workers: how many, 0 for the consumer itself.
+        threads: the pool of that many threads, ``None`` for 0 workers.
+        pin: whether batches lie in page-locked memory.
+    """
+
+    workers: int = 0
+    threads: Executor | None = None
+    pin: bool = False
+
+
+class PatchSource(Protocol):
+    """A patch queue, as the data module sees it.
+
+    The constructor takes ``store, ids, plan, augmentation, seed, labelled`` and then its own options,
+    which are the keys of its file under ``conf/queue/``.
+    """
+
+    labelled: bool
+
+    def batches(self, part: Part, crew: Crew) -> Iterator[Batch]:
+        """The batches of a part, in order."""

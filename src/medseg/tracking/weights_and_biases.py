@@ -1,0 +1,117 @@
+"""Weights & Biases: the curves and pictures of a run, and nothing that names a patient or a machine."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medseg.files import write_text
+from medseg.tracking.settings import TrackingSettings
+
+if TYPE_CHECKING:
+    from lightning.pytorch.loggers import WandbLogger
+
+ALLOWED = (
+    "seed",
+    "fold",
+    "plan",
+    "network",
+    "fusion",
+    "loss",
+    "objective",
+    "optimizer",
+    "schedule",
+    "augmentation",
+    "queue",
+    "training",
+    "inference",
+)
+"""The parts of the configuration that are sent. What holds paths (data, split, runs) stays here."""
+
+
+def build_wandb(
+    settings: TrackingSettings, folder: Path, run_id: str, study: str, config: Mapping[str, Any]
+) -> WandbLogger:
+    """A logger that writes under ``folder/wandb`` and sends only where ``settings.wandb`` is online.
+
+    Code, git remote, command line, console, host and user are not recorded.
+    """
+    import wandb
+    from lightning.pytorch.loggers import WandbLogger
+
+    folder.mkdir(parents=True, exist_ok=True)
+    return WandbLogger(
+        project=settings.project,
+        entity=settings.entity,
+        name=run_id,
+        id=run_id,
+        resume="allow",
+        group=study,
+        tags=list(settings.tags),
+        save_dir=str(folder),
+        offline=settings.wandb == "offline",
+        config=allowed_config(config),
+        settings=wandb.Settings(
+            console="off",
+            disable_git=True,
+            disable_code=True,
+            save_code=False,
+            silent=True,
+            host="undisclosed",
+            username="undisclosed",
+            program="medseg",
+            program_relpath="medseg",
+            x_disable_meta=True,
+            x_disable_machine_info=True,
+        ),
+    )
+
+
+def allowed_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a configuration that may leave the machine; values that look like paths are blanked."""
+
+    def clean(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {str(key): clean(item) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [clean(item) for item in value]
+        return "(path)" if isinstance(value, str) and ("/" in value or "\\" in value) else value
+
+    return {name: clean(config[name]) for name in ALLOWED if name in config}
+
+
+class Pseudonyms:
+    """Names for cases that mean nothing to a stranger; the key stays in the run's folder.
+
+    A random salt makes them impossible to guess from a list of likely ids.
+    """
+
+    def __init__(self, path: Path) -> None:
+        if not path.exists():
+            write_text(path, secrets.token_hex(16) + "\n")
+        self._salt = path.read_text(encoding="utf-8").strip()
+
+    def __call__(self, case: str) -> str:
+        """The pseudonym of a case id."""
+        return "case-" + hashlib.sha256(f"{self._salt}{case}".encode()).hexdigest()[:8]
+
+
+def send_pictures(logger: WandbLogger, name: str, pictures: Sequence[tuple[str, bytes]], step: int) -> None:
+    """Sends PNG pictures with their captions under one name."""
+    import io
+
+    import wandb
+    from PIL import Image
+
+    images = [wandb.Image(Image.open(io.BytesIO(png)), caption=caption) for caption, png in pictures]
+    logger.experiment.log({name: images, "trainer/global_step": step})
+
+
+def finish_wandb() -> None:
+    """Ends the run, so that its files are whole."""
+    import wandb
+
+    wandb.finish()

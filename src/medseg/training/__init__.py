@@ -1,0 +1,1 @@
+"""Where a network, an objective, a data set and a machine meet."""

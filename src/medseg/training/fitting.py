@@ -1,0 +1,197 @@
+"""The parts of one training, put together from its recipe."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.loggers import Logger
+from rich.console import Console
+from torch import nn
+
+from medseg.inference.assemble import assemble_network
+from medseg.patches.datamodule import PatchDataModule
+from medseg.patches.settings import AugmentationSettings
+from medseg.targets import build, constants
+from medseg.tracking.local import LocalLogger
+from medseg.tracking.weights_and_biases import build_wandb, finish_wandb
+from medseg.training.budget import seconds_per_step, steps_for
+from medseg.training.checkpoints import AtomicCheckpointIO, CheckpointEveryEpoch
+from medseg.training.console import ConsoleProgress
+from medseg.training.finite_loss import FiniteLoss
+from medseg.training.module import SegmentationModule
+from medseg.training.preparation import Prepared
+from medseg.training.recipe import Recipe
+from medseg.training.run_folder import RunFolder
+from medseg.training.volumes import VolumeValidation, look_epochs
+
+
+class Fitting:
+    """Builds what a training needs, each part seeded by the run's seed alone.
+
+    Args:
+        recipe: what to train.
+        run: where its files go.
+        prepared: the data.
+        console: what a person watches.
+    """
+
+    def __init__(self, recipe: Recipe, run: RunFolder, prepared: Prepared, console: Console) -> None:
+        self.recipe, self.run, self.prepared, self.console = recipe, run, prepared, console
+        self.local = LocalLogger(run.metrics)
+        asked = recipe.training.precision
+        self.precision = prepared.plan.precision if asked == "auto" else asked
+
+    @property
+    def flip_axes(self) -> tuple[int, ...]:
+        """The axes of a patch that the augmentation mirrors."""
+        plan, augmentation = self.prepared.plan, self.recipe.augmentation
+        if augmentation.flip_probability == 0:
+            return ()
+        return tuple(k for k in range(plan.spatial_dims) if plan.axes[k] in augmentation.flip_axes)
+
+    def network_and_objective(self) -> tuple[nn.Module, nn.Module]:
+        """Freshly initialised from the run's seed."""
+        recipe, labels = self.recipe, self.prepared.cohort.labels
+        with torch.random.fork_rng():
+            torch.manual_seed(recipe.seed)
+            objective: Any = build(recipe.objective, "objective", build(recipe.loss, "loss", labels))
+            network = assemble_network(
+                recipe.network, recipe.fusion, self.prepared.plan, labels, objective.deep_supervision
+            )
+        return network, objective
+
+    def module(self, steps: int) -> SegmentationModule:
+        """The LightningModule."""
+        recipe = self.recipe
+        network, objective = self.network_and_objective()
+        return SegmentationModule(
+            network,
+            objective,
+            self.prepared.cohort.labels,
+            recipe.optimizer,
+            recipe.schedule,
+            recipe.seed,
+            steps,
+        )
+
+    def datamodule(self, steps: int) -> PatchDataModule:
+        """The streams that the objective reads, and the validation patches."""
+        recipe, prepared = self.recipe, self.prepared
+        ids = {"labelled": prepared.labelled, "unlabelled": prepared.unlabelled}
+        queues = {
+            name: self._queue(ids[name], recipe.augmentation, labelled=name == "labelled")
+            for name in constants(recipe.objective["_target_"])["STREAMS"]
+        }
+        watched = self._queue(
+            tuple(c.id for c in prepared.validation), AugmentationSettings.off(), labelled=True
+        )
+        return PatchDataModule(
+            queues,
+            watched if recipe.training.validation_patches else None,
+            batch_size=prepared.plan.batch_size,
+            steps_per_epoch=min(recipe.training.epoch_steps, steps) * recipe.training.accumulate,
+            workers=recipe.training.workers,
+            validation_samples=recipe.training.validation_patches,
+        )
+
+    def _queue(self, ids: tuple[str, ...], augmentation: AugmentationSettings, labelled: bool) -> Any:
+        prepared = self.prepared
+        return build(
+            self.recipe.queue,
+            "queue",
+            prepared.store,
+            ids,
+            prepared.plan,
+            augmentation,
+            self.recipe.seed,
+            labelled,
+        )
+
+    def measure_steps(self) -> int:
+        """The number of steps asked for, or as many as fit the minutes asked for on this machine."""
+        training = self.recipe.training
+        if training.steps is not None or training.minutes is None:
+            return training.steps or training.epoch_steps
+        network, objective = self.network_and_objective()
+        device = _device(training.accelerator)
+        data = self.datamodule(training.epoch_steps)
+        batches = data.train_dataloader()
+        seconds = seconds_per_step(
+            network, objective, self.recipe.optimizer, batches, self.precision, training.accumulate, device
+        )
+        steps = steps_for(training.minutes, seconds, training.epoch_steps)
+        self.console.print(f"a step takes {seconds:.2f} s: {steps} steps in {training.minutes:g} minutes")
+        self.run.note(seconds_per_step=round(seconds, 4))
+        return steps
+
+    def trainer(self, steps: int) -> L.Trainer:
+        """Lightning's Trainer; it writes nothing but what the callbacks and loggers here write."""
+        training = self.recipe.training
+        device = _device(training.accelerator)
+        return L.Trainer(
+            max_steps=steps,
+            max_epochs=-1,
+            accelerator=training.accelerator,
+            devices=training.devices,
+            num_nodes=training.nodes,
+            strategy=training.strategy,
+            precision=self.precision,  # type: ignore[arg-type]
+            gradient_clip_val=training.clip_norm or None,
+            accumulate_grad_batches=training.accumulate,
+            deterministic=("warn" if device.type == "cuda" else True) if training.deterministic else False,
+            logger=self._loggers(),
+            callbacks=self._callbacks(steps),
+            plugins=[AtomicCheckpointIO()],
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            log_every_n_steps=10,
+            default_root_dir=self.run.path,
+        )
+
+    def _loggers(self) -> list[Logger]:
+        recipe = self.recipe
+        loggers: list[Logger] = [self.local]
+        if recipe.tracking.wandb != "disabled":
+            loggers.append(
+                build_wandb(recipe.tracking, self.run.path, recipe.run_id, recipe.name, recipe.config)
+            )
+        return loggers
+
+    def _callbacks(self, steps: int) -> list[L.Callback]:
+        training, prepared = self.recipe.training, self.prepared
+        callbacks: list[L.Callback] = [FiniteLoss()]
+        if training.volume_validations:
+            epochs = math.ceil(steps / training.epoch_steps)
+            watched = prepared.validation[: training.volume_cases or None]
+            callbacks.append(
+                VolumeValidation(
+                    prepared.cohort,
+                    prepared.store,
+                    prepared.plan,
+                    watched,
+                    look_epochs(epochs, training.volume_validations),
+                    self.recipe.inference,
+                    training.patience,
+                )
+            )
+        return [*callbacks, ConsoleProgress(self.console, steps), CheckpointEveryEpoch(self.run.checkpoints)]
+
+    def rewind(self, step: int) -> None:
+        """Drops what was logged beyond the step that training goes on from."""
+        self.local.rewind(step)
+
+    def close(self) -> None:
+        """Ends the W&B run, so that its files are whole."""
+        if self.recipe.tracking.wandb != "disabled":
+            finish_wandb()
+
+
+def _device(accelerator: str) -> torch.device:
+    wants_gpu = accelerator == "gpu" or (accelerator == "auto" and torch.cuda.is_available())
+    return torch.device("cuda" if wants_gpu else "cpu")

@@ -1,0 +1,131 @@
+"""The one LightningModule: any network, any objective."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor, nn
+
+from medseg.contracts import IGNORE, Batch, Labels, Progress
+from medseg.training.optimizers import build_optimizer, build_schedule
+from medseg.training.settings import OptimizerSettings, ScheduleSettings
+
+
+class SegmentationModule(L.LightningModule):
+    """Calls ``objective.step`` and nothing else that would depend on what is trained.
+
+    Before every step torch's generator is seeded from (seed, step, rank), so dropout and the like
+    are the same after a restart as without one.
+
+    Args:
+        network: modalities in, logits out (`contracts.Network`).
+        objective: what is optimised (`contracts.Objective`).
+        labels: the classes or regions, for the Dice on validation patches.
+        seed: of the run.
+        total_steps: real optimizer steps of the whole training.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        objective: nn.Module,
+        labels: Labels,
+        optimizer: OptimizerSettings,
+        schedule: ScheduleSettings,
+        seed: int,
+        total_steps: int,
+    ) -> None:
+        super().__init__()
+        self.network, self.objective, self.labels = network, objective, labels
+        self.optimizer_settings, self.schedule_settings = optimizer, schedule
+        self.seed, self.total_steps = seed, total_steps
+        self.steps_taken = 0
+        self.cases: list[str] = []
+        self._validation: list[tuple[Tensor, Tensor]] = []
+        objective.attach(network)  # type: ignore[operator]
+
+    @property
+    def progress(self) -> Progress:
+        """Where training stands."""
+        return Progress(self.steps_taken, self.total_steps, self.current_epoch)
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        """Optimizer and schedule; real steps are counted by the optimizer itself."""
+        optimizer = build_optimizer(self.optimizer_settings, self.parameters())
+        optimizer.register_step_post_hook(self._after_real_step)
+        schedule = build_schedule(self.schedule_settings, optimizer, self.total_steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _after_real_step(self, *_: Any) -> None:
+        # The gradient scaler of 16-mixed skips optimizer.step on overflow: then this is not called.
+        self.steps_taken += 1
+        self.objective.after_step(self.network, self.progress)  # type: ignore[operator]
+
+    def training_step(self, batch: dict[str, Batch], batch_idx: int) -> Tensor:
+        """One batch of every stream that the objective reads."""
+        self.cases = [case for stream in batch.values() for case in stream.case]
+        torch.manual_seed(self._step_seed(batch_idx))
+        terms: dict[str, Tensor] = self.objective.step(self.network, batch, self.progress)  # type: ignore[operator]
+        self.log_dict(
+            {f"train/{name}": value.detach() for name, value in terms.items()},
+            on_step=False,
+            on_epoch=True,
+            prog_bar=True,
+            batch_size=len(self.cases),
+        )
+        return terms["loss"]
+
+    def _step_seed(self, batch_idx: int) -> int:
+        key = [self.seed, self.current_epoch, batch_idx, self.global_rank]
+        return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> 1)
+
+    def validation_step(self, batch: dict[str, Batch], batch_idx: int) -> None:
+        """Counts overlaps on patches; Dice is made of the sums over all of them."""
+        patches = batch["labelled"]
+        assert patches.label is not None
+        logits = self.network(patches.image, patches.present)[0].float()
+        self._validation.append(overlap_counts(logits, patches.label, self.labels))
+
+    def on_validation_epoch_end(self) -> None:
+        """Logs the Dice over all validation patches, the mean over the classes that occur."""
+        if not self._validation:
+            return
+        shared, sizes = (torch.stack(column).sum(0) for column in zip(*self._validation, strict=True))
+        self._validation.clear()
+        if self.trainer.world_size > 1:
+            shared, sizes = (
+                self.trainer.strategy.reduce(value, reduce_op="sum") for value in (shared, sizes)
+            )
+        dice = torch.where(sizes > 0, 2 * shared / sizes.clamp(min=1), torch.nan)
+        self.log("validation/dice", dice.nanmean(), prog_bar=True)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds the count of real steps."""
+        checkpoint["steps_taken"] = self.steps_taken
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Takes the count of real steps back."""
+        self.steps_taken = int(checkpoint["steps_taken"])
+
+
+def overlap_counts(logits: Tensor, label: Tensor, labels: Labels) -> tuple[Tensor, Tensor]:
+    """Per class or region the voxels shared, and those of both masks added up; ignored voxels left out.
+
+    Args:
+        logits: ``(B, K, *S)``.
+        label: ``(B, 1, *S)`` codes.
+        labels: what the codes mean.
+    """
+    counted = label[:, 0] != IGNORE
+    best = None if labels.overlapping else logits.argmax(1)
+    shared, sizes = [], []
+    for row, codes in enumerate(labels.members):
+        reference = torch.isin(label[:, 0], torch.tensor(codes, device=label.device)) & counted
+        predicted = (logits[:, row] > 0 if best is None else best == row + 1) & counted
+        shared.append((reference & predicted).sum())
+        sizes.append(reference.sum() + predicted.sum())
+    return torch.stack(shared).double(), torch.stack(sizes).double()

@@ -1,0 +1,67 @@
+"""Everything that defines a run, as plain checked values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from medseg.data.settings import DataSettings, PlanSettings, SplitSettings
+from medseg.evaluation.settings import EvaluationSettings
+from medseg.files import value_hash
+from medseg.inference.settings import InferenceSettings
+from medseg.patches.settings import AugmentationSettings
+from medseg.tracking.settings import TrackingSettings
+from medseg.training.settings import OptimizerSettings, ScheduleSettings, TrainingSettings
+
+Spec = dict[str, Any]
+
+ELSEWHERE = ("runs", "id", "tracking")
+"""Keys that say where a run's files go and not what it computes: they are no part of its id."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One run: settings per group, and a spec ``{"_target_": ..., option: value}`` per part.
+
+    Attributes:
+        name: the study that the run belongs to; the folder above the run's own.
+        config: the whole configuration as plain data, as it is written to the run's folder.
+        overrides: what was given on the command line.
+    """
+
+    name: str
+    seed: int
+    fold: int
+    runs: str
+    data: DataSettings
+    split: SplitSettings
+    plan: PlanSettings
+    augmentation: AugmentationSettings
+    queue: Spec
+    network: Spec
+    fusion: Spec
+    loss: Spec
+    objective: Spec
+    optimizer: OptimizerSettings
+    schedule: ScheduleSettings
+    training: TrainingSettings
+    inference: InferenceSettings
+    evaluation: EvaluationSettings
+    tracking: TrackingSettings
+    id: str | None = None
+    config: dict[str, Any] = field(default_factory=dict)
+    overrides: list[str] = field(default_factory=list)
+
+    @property
+    def run_id(self) -> str:
+        """The id given, or one made of all that the run computes: the same command, the same id."""
+        if self.id:
+            return self.id
+        computed = {key: value for key, value in self.config.items() if key not in ELSEWHERE}
+        return value_hash(computed)[:10]
+
+    @property
+    def folder(self) -> Path:
+        """Where the run's files are."""
+        return Path(self.runs) / self.name / self.run_id

@@ -1,0 +1,140 @@
+"""A run's folder: its files, its record, and who may write to it."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from medseg.errors import UserError
+from medseg.files import write_json, write_text
+from medseg.tracking.record import surroundings
+from medseg.training.recipe import ELSEWHERE, Recipe
+
+
+class RunFolder:
+    """The files of one run, under ``runs/NAME/ID``.
+
+    Args:
+        path: the folder; it is made when something is written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.checkpoints = path / "checkpoints"
+        self.model = path / "model"
+        self.predictions = path / "predictions"
+        self.metrics = path / "metrics.csv"
+        self.cases = path / "cases.csv"
+        self.split = path / "split.json"
+        self.plan = path / "plan.yaml"
+        self.config = path / "config.yaml"
+        self._lock: int | None = None
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """``record.json``, empty where there is none yet."""
+        path = self.path / "record.json"
+        if not path.exists():
+            return {}
+        try:
+            loaded: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise UserError(
+                str(path), f"is not JSON ({error})", "remove the run's folder and start anew"
+            ) from None
+        return loaded
+
+    def note(self, **entries: Any) -> None:
+        """Adds entries to ``record.json``."""
+        write_json(self.path / "record.json", self.record | entries)
+
+    def claim(self) -> None:
+        """Makes sure that no other process trains in this folder; the lock goes with the process.
+
+        Raises:
+            UserError: another process holds it.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._lock = os.open(self.path / ".lock", os.O_CREAT | os.O_RDWR)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._lock)
+            raise UserError(
+                str(self.path), "another process is training here", "wait for it, or give another id="
+            ) from None
+
+    def release(self) -> None:
+        """Gives the folder free."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def begin(self, recipe: Recipe) -> None:
+        """Writes what the run is, the first time; on a resume makes sure that it is the same run.
+
+        Raises:
+            UserError: the folder holds a run with another configuration.
+        """
+        computed = {key: value for key, value in recipe.config.items() if key not in ELSEWHERE}
+        if self.config.exists():
+            kept = yaml.safe_load(self.config.read_text(encoding="utf-8"))
+            changed = sorted(_differences({k: v for k, v in kept.items() if k not in ELSEWHERE}, computed))
+            if changed:
+                raise UserError(
+                    str(self.path),
+                    f"holds a run with other settings ({', '.join(changed[:5])})",
+                    "give another id=, or remove the folder",
+                )
+            return
+        write_text(self.config, yaml.safe_dump(recipe.config, sort_keys=False, allow_unicode=True))
+        write_text(self.path / "overrides.txt", "".join(line + "\n" for line in recipe.overrides))
+        self.note(
+            name=recipe.name,
+            id=recipe.run_id,
+            seed=recipe.seed,
+            fold=recipe.fold,
+            status="started",
+            overrides=recipe.overrides,
+            **surroundings(),
+        )
+
+    def write_reproduce(self, overrides: list[str], steps: int) -> None:
+        """``reproduce.sh``: the same command with the number of steps that was measured."""
+        kept = [
+            word for word in overrides if not word.startswith(("training.steps=", "training.minutes=", "id="))
+        ]
+        words = [
+            "medseg",
+            "train",
+            *kept,
+            f"training.steps={steps}",
+            "training.minutes=null",
+            'id="${1:-reproduced}"',
+        ]
+        command = " ".join(word if word.startswith("id=") else shlex.quote(word) for word in words)
+        text = (
+            "#!/usr/bin/env bash\n# Runs this training again, from the folder it was started in: reproduce.sh [ID]\n"
+            f"set -euo pipefail\n{command}\n"
+        )
+        target = self.path / "reproduce.sh"
+        write_text(target, text)
+        target.chmod(0o755)
+
+
+def _differences(left: Mapping[str, Any], right: Mapping[str, Any], prefix: str = "") -> set[str]:
+    found: set[str] = set()
+    for key in left.keys() | right.keys():
+        a, b = left.get(key), right.get(key)
+        if isinstance(a, Mapping) and isinstance(b, Mapping):
+            found |= _differences(a, b, f"{prefix}{key}.")
+        elif a != b:
+            found.add(f"{prefix}{key}")
+    return found

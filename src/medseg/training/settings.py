@@ -1,0 +1,147 @@
+"""The choices of a training: how long, how often it is validated, optimizer and schedule."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+OPTIMIZERS = ("adamw", "adam", "sgd")
+SCHEDULES = ("cosine", "polynomial", "constant")
+PRECISIONS = ("auto", "32-true", "16-mixed", "bf16-mixed")
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How long to train, on what, and how often to look.
+
+    Attributes:
+        minutes: time budget; the number of steps is measured on this machine before the first step and
+            kept in the record, so that a resumed or repeated run takes the same number.
+        steps: optimizer steps; given, ``minutes`` is not used and nothing is measured.
+        epoch_steps: optimizer steps between two looks at validation patches and two checkpoints.
+        accumulate: batches per optimizer step.
+        clip_norm: largest norm of the gradient, 0 for none.
+        precision: ``auto`` takes the plan's.
+        accelerator: ``auto``, ``cpu`` or ``gpu``.
+        devices: accelerators per node.
+        strategy: Lightning's strategy, such as ``ddp``.
+        nodes: machines.
+        workers: threads that make patches; 0 makes them in the training thread.
+        threads: CPU threads of torch; ``None`` leaves torch's own choice.
+        deterministic: refuse operations that do not repeat bit for bit.
+        validation_patches: patches of the validation cases looked at every epoch.
+        volume_validations: how many times whole volumes are validated, spread over the training.
+        volume_cases: validation cases in each of these; 0 takes all.
+        patience: stop after so many volume validations without a better Dice; ``None`` never stops.
+        verify: check the cohort before the first step.
+    """
+
+    minutes: float | None = 30.0
+    steps: int | None = None
+    epoch_steps: int = 50
+    accumulate: int = 1
+    clip_norm: float = 12.0
+    precision: str = "auto"
+    accelerator: str = "auto"
+    devices: int = 1
+    strategy: str = "auto"
+    nodes: int = 1
+    workers: int = 1
+    threads: int | None = None
+    deterministic: bool = True
+    validation_patches: int = 16
+    volume_validations: int = 6
+    volume_cases: int = 8
+    patience: int | None = None
+    verify: bool = True
+
+    def problems(self) -> list[str]:
+        """What is wrong with the values, one line each."""
+        found = []
+        if self.minutes is None and self.steps is None:
+            found.append("steps: neither steps nor minutes is given; set one of them")
+        for name in ("steps", "minutes", "threads", "patience"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                found.append(f"{name}: {value} is not positive; give a number above 0")
+        for name in ("epoch_steps", "accumulate", "devices", "nodes"):
+            if getattr(self, name) < 1:
+                found.append(f"{name}: {getattr(self, name)} is less than 1; give 1 or more")
+        for name in ("clip_norm", "workers", "validation_patches", "volume_validations", "volume_cases"):
+            if getattr(self, name) < 0:
+                found.append(f"{name}: {getattr(self, name)} is negative; give 0 or more")
+        if self.precision not in PRECISIONS:
+            found.append(f"precision: {self.precision!r} is unknown; use one of {', '.join(PRECISIONS)}")
+        if self.accelerator not in ("auto", "cpu", "gpu"):
+            found.append(f"accelerator: {self.accelerator!r} is unknown; use auto, cpu or gpu")
+        if self.patience is not None and self.volume_validations == 0:
+            found.append("patience: early stopping needs volume_validations above 0")
+        return found
+
+
+@dataclass(frozen=True)
+class OptimizerSettings:
+    """The optimizer.
+
+    Attributes:
+        name: ``adamw``, ``adam`` or ``sgd``.
+        lr: the highest learning rate of the schedule.
+        weight_decay: on weights with two or more axes; biases and norms are left alone.
+        momentum: of SGD.
+        nesterov: of SGD.
+        betas: of Adam and AdamW.
+        eps: of Adam and AdamW.
+    """
+
+    name: str = "adamw"
+    lr: float = 3e-3
+    weight_decay: float = 1e-2
+    momentum: float = 0.99
+    nesterov: bool = True
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+
+    def problems(self) -> list[str]:
+        """What is wrong with the values, one line each."""
+        found = []
+        if self.name not in OPTIMIZERS:
+            found.append(f"name: {self.name!r} is unknown; use one of {', '.join(OPTIMIZERS)}")
+        if self.lr <= 0:
+            found.append(f"lr: {self.lr} is not positive; give a learning rate above 0")
+        if self.weight_decay < 0:
+            found.append(f"weight_decay: {self.weight_decay} is negative; give 0 or more")
+        for name, values in (("momentum", (self.momentum,)), ("betas", self.betas)):
+            if not all(0 <= value < 1 for value in values):
+                found.append(f"{name}: {getattr(self, name)} is outside 0..1; give numbers from 0 to below 1")
+        if self.eps <= 0:
+            found.append(f"eps: {self.eps} is not positive; give a number above 0")
+        return found
+
+
+@dataclass(frozen=True)
+class ScheduleSettings:
+    """How the learning rate goes over a training.
+
+    Attributes:
+        name: ``cosine``, ``polynomial`` or ``constant``, after the warm-up.
+        warmup_share: share of the steps in which the rate rises from 0 linearly.
+        final_share: the rate at the end, as a share of the highest.
+        power: of the polynomial; nnU-Net uses 0.9.
+    """
+
+    name: str = "cosine"
+    warmup_share: float = 0.03
+    final_share: float = 0.0
+    power: float = 0.9
+
+    def problems(self) -> list[str]:
+        """What is wrong with the values, one line each."""
+        found = []
+        if self.name not in SCHEDULES:
+            found.append(f"name: {self.name!r} is unknown; use one of {', '.join(SCHEDULES)}")
+        if not 0 <= self.warmup_share < 1:
+            found.append(f"warmup_share: {self.warmup_share} is outside 0..1; give a share of the steps")
+        if not 0 <= self.final_share <= 1:
+            found.append(f"final_share: {self.final_share} is outside 0..1; give a share of the rate")
+        if self.power <= 0:
+            found.append(f"power: {self.power} is not positive; give a number above 0")
+        return found

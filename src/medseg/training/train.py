@@ -1,0 +1,109 @@
+"""One run, from a cohort to a model bundle and a report; the same command goes on where it was stopped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from rich.console import Console
+
+from medseg.inference.bundle import save_bundle
+from medseg.training.assess import assess
+from medseg.training.checkpoints import newest_whole
+from medseg.training.console import quieten
+from medseg.training.fitting import Fitting
+from medseg.training.preparation import Prepared, prepare
+from medseg.training.recipe import Recipe
+from medseg.training.run_folder import RunFolder
+
+
+def train(**choices: Any) -> Path:
+    """Trains, predicts the validation cases, scores them and writes the report.
+
+    Args:
+        choices: the fields of `medseg.training.recipe.Recipe`.
+
+    Returns:
+        The run's folder.
+
+    Raises:
+        UserError: bad input; the run's folder then holds what was done so far and nothing half written.
+    """
+    recipe, console = Recipe(**choices), Console()
+    run = RunFolder(recipe.folder)
+    if run.record.get("status") == "finished":
+        console.print(f"{run.path} is finished already; see report.html there, or give another id=")
+        return run.path
+    quieten()
+    run.claim()
+    try:
+        run.begin(recipe)
+        console.print(f"run {run.path}")
+        if recipe.training.threads is not None:
+            torch.set_num_threads(recipe.training.threads)
+        prepared = prepare(recipe, run, console)
+        if not run.model.is_dir():
+            _fit(recipe, run, prepared, console)
+        report = assess(
+            run,
+            prepared.cohort,
+            prepared.validation,
+            "validation",
+            recipe.inference,
+            recipe.evaluation,
+            console,
+        )
+        run.note(status="finished")
+        console.print(f"report {report}")
+    finally:
+        run.release()
+    return run.path
+
+
+def _fit(recipe: Recipe, run: RunFolder, prepared: Prepared, console: Console) -> None:
+    fitting = Fitting(recipe, run, prepared, console)
+    steps = run.record.get("steps") or fitting.measure_steps()
+    run.note(steps=steps, status="training")
+    run.write_reproduce(recipe.overrides, steps)
+    module = fitting.module(steps)
+    trainer = fitting.trainer(steps)
+    newest = newest_whole(run.checkpoints)
+    if newest is not None:
+        console.print(f"resuming from step {int(newest.name[:8])} of {steps}")
+        fitting.rewind(int(newest.name[:8]))
+    L.seed_everything(recipe.seed, verbose=False)
+    trainer.fit(
+        module, fitting.datamodule(steps), ckpt_path=str(newest) if newest else None, weights_only=True
+    )
+    fitting.close()
+    if trainer.is_global_zero:
+        _publish(recipe, run, prepared, module.network, fitting)
+
+
+def _publish(
+    recipe: Recipe, run: RunFolder, prepared: Prepared, network: torch.nn.Module, fitting: Fitting
+) -> None:
+    seen = [prepared.cohort.case(case) for case in (*prepared.labelled, *prepared.unlabelled)]
+    save_bundle(
+        run.model,
+        network,
+        recipe.network,
+        recipe.fusion,
+        prepared.plan,
+        prepared.cohort.labels,
+        prepared.cohort.name,
+        provenance={
+            "split": prepared.split.hash,
+            "fold": recipe.fold,
+            "seed": recipe.seed,
+            "run": recipe.run_id,
+            "git": run.record.get("git"),
+            "steps": run.record["steps"],
+        },
+        patients={case.patient for case in seen},
+        flip_axes=fitting.flip_axes,
+        missing_modalities=any(len(case.images) < len(prepared.cohort.modalities) for case in seen),
+    )
+    run.note(status="trained", minutes=round(fitting.local.minutes, 2))

@@ -1,0 +1,120 @@
+"""Validation on whole volumes, a few times in a training."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from statistics import fmean
+
+import lightning as L
+import numpy as np
+import torch.distributed as dist
+from torch import nn
+
+from medseg.data.cohort import Case, Cohort, read_label
+from medseg.data.labels import encode
+from medseg.data.plan import Plan
+from medseg.data.store import Store
+from medseg.errors import UserError
+from medseg.evaluation.cases import Row
+from medseg.evaluation.score import score_case
+from medseg.evaluation.settings import EvaluationSettings
+from medseg.inference.predictor import Predictor
+from medseg.inference.settings import InferenceSettings
+
+PREFIX = "validation_volume/dice"
+
+
+class VolumeValidation(L.Callback):
+    """Predicts validation cases on their original grids, logs the Dice per label, stops what stalls.
+
+    The window overlap is small and nothing is mirrored, so the last evaluation of a run, which does
+    both, is usually a little better.
+
+    Args:
+        epochs: the epochs (from 0) after which to look.
+        cases: which cases; each rank scores its share.
+        patience: stop after so many looks without a better mean Dice.
+    """
+
+    def __init__(
+        self,
+        cohort: Cohort,
+        store: Store,
+        plan: Plan,
+        cases: Sequence[Case],
+        epochs: Sequence[int],
+        inference: InferenceSettings,
+        patience: int | None,
+    ) -> None:
+        self.cohort, self.store, self.plan, self.cases = cohort, store, plan, tuple(cases)
+        self.epochs, self.patience = frozenset(epochs), patience
+        self.settings = replace(inference, overlap=min(inference.overlap, 0.25), flips=False)
+        self.best, self.looks_since_best = -math.inf, 0
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Runs after the epochs asked for."""
+        if trainer.current_epoch not in self.epochs:
+            return
+        network = pl_module.network
+        assert isinstance(network, nn.Module)
+        was_training = network.training
+        mine = self.cases[trainer.global_rank :: trainer.world_size]
+        settings = replace(self.settings, device=str(pl_module.device))
+        predictor = Predictor([network], self.plan, self.cohort.labels, settings)
+        rows = [row for case in mine for row in self._score(predictor, case)]
+        network.train(was_training)
+        for name, value in self._means(_gathered(rows, trainer.world_size)).items():
+            pl_module.log(name, value, rank_zero_only=False)
+            if name == PREFIX:
+                self._stop_if_stalled(trainer, value)
+
+    def _score(self, predictor: Predictor, case: Case) -> list[Row]:
+        stored = self.store.case(case.id)
+        values = predictor.codes(stored.image, stored.present, stored.geometry)
+        reference = read_label(case, self.cohort.labels)
+        if reference is None:
+            raise UserError(case.id, "is a validation case without a label", "make the split anew")
+        prediction = encode(values, self.cohort.labels, case.id)
+        spacing = [float(step) for step in np.linalg.norm(reference.affine[:3, :3], axis=0)]
+        only_dice = EvaluationSettings(metrics=["dice"])
+        return score_case(reference.array, prediction, self.cohort.labels, spacing, only_dice, case=case.id)
+
+    def _means(self, rows: Sequence[Row]) -> dict[str, float]:
+        """Mean Dice per label over the cases where it is a number, and the mean of those."""
+        means = {}
+        for label in self.cohort.labels.names:
+            values = [row.value for row in rows if row.label == label and not math.isnan(row.value)]
+            if values:
+                means[f"{PREFIX}/{label}"] = fmean(values)
+        return means | ({PREFIX: fmean(means.values())} if means else {})
+
+    def _stop_if_stalled(self, trainer: L.Trainer, dice: float) -> None:
+        if dice > self.best:
+            self.best, self.looks_since_best = dice, 0
+        else:
+            self.looks_since_best += 1
+        if self.patience is not None and self.looks_since_best >= self.patience:
+            trainer.should_stop = True
+
+    def state_dict(self) -> dict[str, float]:
+        """What a resumed training needs to go on counting."""
+        return {"best": self.best, "looks_since_best": self.looks_since_best}
+
+    def load_state_dict(self, state_dict: dict[str, float]) -> None:
+        """Takes the counts back."""
+        self.best, self.looks_since_best = state_dict["best"], int(state_dict["looks_since_best"])
+
+
+def look_epochs(epochs: int, looks: int) -> list[int]:
+    """``looks`` epochs (from 0) spread evenly over a training, the last among them."""
+    return sorted({math.ceil(epochs * (i + 1) / looks) - 1 for i in range(looks)})
+
+
+def _gathered(rows: list[Row], world_size: int) -> list[Row]:
+    if world_size == 1:
+        return rows
+    shares: list[list[Row]] = [[] for _ in range(world_size)]
+    dist.all_gather_object(shares, rows)
+    return [row for share in shares for row in share]

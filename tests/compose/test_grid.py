@@ -1,0 +1,118 @@
+"""Every choice that ``conf/`` offers: it composes and is accepted, or it is refused with the reason.
+
+The choices are found by listing the folders, so that a new one is tested without being named here.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from functools import cache
+from typing import Any
+
+import pytest
+
+from medseg.config.check import bind, config_problems
+from medseg.config.compose import compose
+from medseg.config.folders import groups, options, read_root
+from medseg.config.verbs import VERBS
+from medseg.targets import SLOTS, constants
+
+PARTS = ("network", "fusion", "loss", "objective", "queue")
+TRAIN = [(group, option) for group in read_root("train").defaults for option in options(group)]
+GRID = list(itertools.product(*(options(group) for group in PARTS)))
+CELLS = list(itertools.product(*(options(group) for group in ("network", "fusion"))))
+
+
+@cache
+def chosen(group: str, option: str) -> dict[str, Any]:
+    """The configuration of ``train`` with one choice other than the default."""
+    return compose("train", [f"{group}={option}"]).config
+
+
+def cell(parts: tuple[str, ...], dims: int) -> dict[str, Any]:
+    """The configuration that these choices compose to; groups do not touch each other."""
+    base = dict(compose_default())
+    for group, option in zip(PARTS, parts, strict=True):
+        base[group] = chosen(group, option)[group]
+    return base | {"plan": {**base["plan"], "spatial_dims": dims}}
+
+
+@cache
+def compose_default() -> dict[str, Any]:
+    return compose("train").config
+
+
+@pytest.mark.parametrize(("group", "option"), TRAIN, ids=[f"{g}={o}" for g, o in TRAIN])
+def test_each_choice_alone_is_accepted(group: str, option: str) -> None:
+    composed = compose("train", [f"{group}={option}"])
+    assert composed.problems == ()
+    assert bind("train", composed.config)
+
+
+def test_every_group_belongs_to_a_verb() -> None:
+    used = {group for verb in VERBS for group in read_root(verb).defaults}
+    assert {*groups()} == used
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize(("network", "fusion"), CELLS, ids=[f"{n}-{f}" for n, f in CELLS])
+def test_the_whole_grid(network: str, fusion: str, dims: int) -> None:
+    """network x fusion x loss x objective x queue, in 2D and 3D."""
+    facts = {
+        group: constants(chosen(group, name)[group]["_target_"])
+        for group, name in (("network", network), ("fusion", fusion))
+    }
+    legal = dims in facts["network"]["DIMS"]
+    legal = legal and (facts["network"]["MODULAR"] or not facts["fusion"].get("NEEDS_MODULAR", False))
+    for parts in GRID:
+        if parts[:2] != (network, fusion):
+            continue
+        found = config_problems("train", cell(parts, dims))
+        if legal:
+            assert found == [], parts
+        else:
+            assert found, parts
+            assert all(line.startswith(("network:", "fusion:")) and "; use " in line for line in found), found
+
+
+def test_cells_compose_to_what_their_choices_say() -> None:
+    """A seeded sample of the grid through Hydra itself."""
+    for parts in random.Random(0).sample(GRID, min(8, len(GRID))):
+        words = [f"{group}={option}" for group, option in zip(PARTS, parts, strict=True)]
+        composed = compose("train", [*words, "plan.spatial_dims=3"])
+        assert composed.config == cell(parts, 3)
+        assert list(composed.problems) == config_problems("train", cell(parts, 3))
+
+
+@pytest.mark.parametrize("slot", sorted(SLOTS))
+def test_every_option_of_a_part_is_written_in_its_file(slot: str) -> None:
+    """The files are the documentation of the choices: no option may be known to the code alone."""
+    from medseg.config.bindings import PROVIDED
+    from medseg.targets import parameters
+
+    for name in options(slot):
+        spec = chosen(slot, name)[slot]
+        known = {p.name for p in parameters(spec["_target_"]) if not p.variadic} - {*PROVIDED[slot]}
+        assert known == spec.keys() - {"_target_"}, f"conf/{slot}/{name}.yaml"
+
+
+@pytest.mark.parametrize(
+    "group", ["split", "plan", "augmentation", "optimizer", "schedule", "training", "inference"]
+)
+def test_every_field_of_the_settings_is_written_in_its_files(group: str) -> None:
+    from medseg.config.bindings import fields
+
+    for name in options(group):
+        assert chosen(group, name)[group].keys() == fields(group).keys(), f"conf/{group}/{name}.yaml"
+
+
+def test_every_network_and_objective_publishes_its_constants() -> None:
+    for name in options("network"):
+        facts = constants(chosen("network", name)["network"]["_target_"])
+        assert isinstance(facts["MODULAR"], bool)
+        assert {*facts["DIMS"]} <= {2, 3}
+    for name in options("objective"):
+        facts = constants(chosen("objective", name)["objective"]["_target_"])
+        assert {*facts["STREAMS"]} <= {"labelled", "unlabelled"}
+        assert isinstance(facts["DEEP_SUPERVISION"], bool)

@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+import pytest
+from topologies import TOPOLOGIES
+
+from medseg.contracts import Pyramid
+from medseg.errors import UserError
+from medseg.networks.pyramid import find_steps, kernel_at, make_pyramid
+
+
+@pytest.mark.parametrize("topology", TOPOLOGIES.values(), ids=TOPOLOGIES)
+def test_steps_are_the_topologys_strides_again(topology) -> None:  # type: ignore[no-untyped-def]
+    pyramid = make_pyramid(topology)
+    assert find_steps(pyramid) == topology.strides
+    assert pyramid.strides[-1] == topology.divisor
+
+
+@pytest.mark.parametrize("topology", TOPOLOGIES.values(), ids=TOPOLOGIES)
+def test_each_level_has_its_own_kernel(topology) -> None:  # type: ignore[no-untyped-def]
+    found = tuple(kernel_at(topology, stride) for stride in make_pyramid(topology).strides)
+    assert found == topology.kernels
+
+
+def test_foreign_levels_take_the_nearest_finer_ones_kernel() -> None:
+    topology = TOPOLOGIES["3d-anisotropic"]
+    assert kernel_at(topology, (3, 3, 1)) == (3, 3, 1)
+    assert kernel_at(topology, (32, 32, 32)) == (3, 3, 3)
+
+
+def test_strides_that_do_not_divide_are_refused() -> None:
+    with pytest.raises(UserError, match="multiple"):
+        find_steps(Pyramid(2, (4, 4), ((2, 2), (3, 4))))
