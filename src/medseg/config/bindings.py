@@ -23,6 +23,12 @@ SETTINGS = {
 }
 """Group -> the dataclass that its keys are bound to."""
 
+NESTED = {
+    ("data", "phantom"): "medseg.data.phantom.PhantomSettings",
+    ("data", "source"): "medseg.data.source_settings.SourceSettings",
+}
+"""A group's field that has settings of its own; they are read from the source, their module may be heavy."""
+
 PROVIDED = {
     "network": ("topology",),
     "fusion": ("architecture", "modalities", "out_channels", "deep_supervision"),
@@ -59,6 +65,8 @@ def known_keys(verb: str, config: Mapping[str, Any]) -> Iterator[str]:
             yield group
         if group in SETTINGS:
             yield from (f"{group}.{name}" for name in fields(group))
+            for (owner, name), dotted in NESTED.items():
+                yield from (f"{group}.{name}.{p.name}" for p in parameters(dotted) if owner == group)
         elif group in SLOTS and isinstance(value, Mapping):
             taken = parameters(str(value.get("_target_", "")))
             yield from (f"{group}.{p.name}" for p in taken if p.name not in PROVIDED[group])

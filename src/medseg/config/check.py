@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from medseg.config.bindings import PROVIDED, SETTINGS, fields, known_keys, make, root_class
+from medseg.config.bindings import NESTED, PROVIDED, SETTINGS, fields, known_keys, make, root_class
 from medseg.config.crosschecks import cross_problems
 from medseg.targets import SLOTS, Parameter, converted, mismatch, nearest, parameters, problems
 
 MISSING = "???"
+Known = Callable[[], Iterable[str]]
 
 
 def config_problems(verb: str, config: Mapping[str, Any]) -> list[str]:
@@ -53,16 +54,24 @@ def _group_problems(verb: str, config: Mapping[str, Any], group: str, value: Any
         return [f"{group}: {value!r} is no choice; write {group}=NAME"]
     if group in SLOTS:
         return problems(value, group, PROVIDED[group])
-    return _settings_problems(
-        SETTINGS[group], fields(group), value, f"{group}.", known=lambda: known_keys(verb, config)
-    )
+
+    def known() -> Iterable[str]:
+        return known_keys(verb, config)
+
+    found = _settings_problems(SETTINGS[group], fields(group), value, f"{group}.", known=known)
+    for (owner, name), dotted in NESTED.items():
+        if owner == group and isinstance(value.get(name), Mapping):
+            taken = {p.name: p for p in parameters(dotted)}
+            found += _typed(taken, value[name], f"{group}.{name}.", known=known)[1]
+    return found
 
 
-def _settings_problems(
-    dotted: str, taken: Mapping[str, Parameter], values: Mapping[str, Any], prefix: str, *, known: Any
-) -> list[str]:
-    found: list[str] = []
+def _typed(
+    taken: Mapping[str, Parameter], values: Mapping[str, Any], prefix: str, *, known: Known
+) -> tuple[dict[str, Any], list[str]]:
+    """The values whose key exists and whose type fits, converted; a line for each other one."""
     good: dict[str, Any] = {}
+    found: list[str] = []
     for key, value in values.items():
         if key not in taken:
             found += [unknown_key(leaf, known()) for leaf in _leaves(f"{prefix}{key}", value)]
@@ -77,15 +86,21 @@ def _settings_problems(
         for p in taken.values()
         if p.required and p.name not in values
     ]
+    return good, found
+
+
+def _settings_problems(
+    dotted: str, taken: Mapping[str, Parameter], values: Mapping[str, Any], prefix: str, *, known: Known
+) -> list[str]:
+    good, found = _typed(taken, values, prefix, known=known)
     if any(p.required and p.name not in good for p in taken.values()):
         return found
     settings = make(
         dotted, good
     )  # what is wrong already is left at its default, so that the rest is told too
     own = settings.problems() if hasattr(settings, "problems") else []
-    return found + [
-        f"{prefix}{line}" for line in own if line.partition(":")[0] not in values.keys() - good.keys()
-    ]
+    wrong = values.keys() - good.keys()
+    return found + [f"{prefix}{line}" for line in own if line.partition(":")[0] not in wrong]
 
 
 def _leaves(path: str, value: Any) -> list[str]:

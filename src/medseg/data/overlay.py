@@ -39,8 +39,8 @@ def render_planes(
     """Draws axial, coronal and sagittal planes side by side, to scale in mm.
 
     Radiological convention for canonical (RAS+) axes: the patient's right on the left, anterior
-    and superior up, anterior on the left of the sagittal plane. A volume of depth 1 is a picture: it is drawn alone,
-    first axis to the right, second axis down.
+    and superior up, anterior on the left of the sagittal plane. A volume of depth 1 is a picture: it
+    is drawn alone, first axis to the right, second axis down.
 
     Args:
         image: ``(W, H, D)``, any numeric type; NaN and infinity are drawn black.

@@ -9,8 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 Field = NDArray[np.float32]
+Mask = NDArray[np.bool_]
 
 GLAND, LESION, NODE = 1, 2, 3
+FIELD_OF_VIEW = np.array([60.0, 60.0, 62.0])
+"""In mm; the body is about 50 across."""
 
 
 @dataclass(frozen=True)
@@ -40,16 +43,16 @@ class Scanner:
 
 
 SCANNERS = (
-    Scanner(gain=620.0, offset=20.0, gamma=1.0, noise=0.055, bias=0.18),
-    Scanner(gain=1150.0, offset=60.0, gamma=1.15, noise=0.065, bias=0.26),
-    Scanner(gain=380.0, offset=5.0, gamma=0.88, noise=0.060, bias=0.22),
+    Scanner(gain=620.0, offset=20.0, gamma=1.0, noise=0.050, bias=0.18),
+    Scanner(gain=1150.0, offset=60.0, gamma=1.15, noise=0.060, bias=0.26),
+    Scanner(gain=380.0, offset=5.0, gamma=0.88, noise=0.055, bias=0.22),
 )
 
 
 def make_scan(
     anatomy: np.random.Generator,
     machine: np.random.Generator,
-    shape: tuple[int, int, int],
+    nominal: tuple[int, int, int],
     scanner: Scanner,
     empty: bool,
 ) -> Scan:
@@ -58,11 +61,12 @@ def make_scan(
     Args:
         anatomy: draws the body; two cases of one patient share its seed.
         machine: draws pose, spacing and noise, which differ between a patient's examinations.
-        shape: voxels ``(W, H, D)``.
+        nominal: voxels ``(W, H, D)`` that cover the field of view; the case's own shape varies about it.
         scanner: the centre's machine.
         empty: leaves gland, lesion and node out; what imitates them stays.
     """
-    affine = _affine(machine, shape)
+    shape = tuple(round(n * float(machine.uniform(0.93, 1.07))) for n in nominal)
+    affine = _affine(machine, shape, FIELD_OF_VIEW / np.array(nominal))
     mm = _positions(affine, shape)
     label, t1, flair = _draw(anatomy, mm, empty)
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
@@ -73,10 +77,12 @@ def make_scan(
     return Scan(contrasts, label, affine)
 
 
-def _affine(rng: np.random.Generator, shape: tuple[int, int, int]) -> NDArray[np.float64]:
+def _affine(
+    rng: np.random.Generator, shape: tuple[int, ...], voxel: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """Oblique, anisotropic, centred near the origin; one in four is stored as LPS."""
-    in_plane = rng.uniform(0.95, 1.15)
-    spacing = np.array([in_plane, in_plane * rng.uniform(0.97, 1.03), rng.uniform(1.8, 2.6)]).round(4)
+    in_plane = rng.uniform(0.92, 1.08)
+    spacing = (voxel * [in_plane, in_plane * rng.uniform(0.98, 1.02), rng.uniform(0.85, 1.15)]).round(4)
     x, y, z = np.deg2rad(rng.uniform(-12, 12, 3))
     turn_x = np.array([[1, 0, 0], [0, np.cos(x), -np.sin(x)], [0, np.sin(x), np.cos(x)]])
     turn_y = np.array([[np.cos(y), 0, np.sin(y)], [0, 1, 0], [-np.sin(y), 0, np.cos(y)]])
@@ -90,7 +96,7 @@ def _affine(rng: np.random.Generator, shape: tuple[int, int, int]) -> NDArray[np
     return affine.astype(np.float32).astype(np.float64)
 
 
-def _positions(affine: NDArray[np.float64], shape: tuple[int, int, int]) -> Field:
+def _positions(affine: NDArray[np.float64], shape: tuple[int, ...]) -> Field:
     """The place of every voxel in mm, ``(3, W, H, D)``."""
     grid = np.stack(np.meshgrid(*(np.arange(n) for n in shape), indexing="ij"))
     placed = np.tensordot(affine[:3, :3], grid, axes=1) + affine[:3, 3].reshape(3, 1, 1, 1)
@@ -106,49 +112,58 @@ def _draw(rng: np.random.Generator, mm: Field, empty: bool) -> tuple[NDArray[np.
     t1 = np.where(inside, np.float32(0.46), np.float32(0.02))
     flair = np.where(inside, np.float32(0.44), np.float32(0.02))
     t1[rind], flair[rind] = 0.92, 0.60
-    _imitate(rng, warped, inside & ~rind, t1, flair)
+    gland, lesion, node = _targets(rng, warped)
+    # Imitators keep away from what they imitate: where the two met, nobody could tell them apart.
+    near = np.zeros_like(inside) if empty else (gland < 1.5) | (lesion < 1.8) | (node < 2.0)
+    _imitate(rng, warped, inside & ~rind & ~near, t1, flair)
     label = np.zeros(mm.shape[1:], np.uint8)
     if not empty:
-        _targets(rng, warped, label, t1, flair)
+        _paint(label, t1, flair, (gland < 1, lesion < 1, node < 1))
     texture = _waves(rng, mm, amplitude=0.022, wavelength=9.0)
     t1 = t1 + inside * texture[0]
     flair = flair + inside * texture[1]
     return label, t1.astype(np.float32), flair.astype(np.float32)
 
 
-def _targets(rng: np.random.Generator, mm: Field, label: NDArray[np.uint8], t1: Field, flair: Field) -> None:
-    """The gland shows in t1 only, the lesion at its rim in flair only, the node is the sum of both."""
+def _targets(rng: np.random.Generator, mm: Field) -> tuple[Field, Field, Field]:
+    """Gland, the lesion at its rim and the node on the far side of it; each is where its field is below 1."""
     centre = rng.uniform((-6, -4, -5), (6, 4, 5))
     axes = rng.uniform((8.5, 7.0, 8.0), (11.5, 9.5, 11.0))
     turn = _rotation(rng)
-    gland = _ellipsoid(mm, centre, axes, turn) < 1
     direction = _direction(rng)
     rim = centre + turn.T @ (direction * axes * 0.8)
-    lesion = _ellipsoid(mm, rim, rng.uniform((5.0, 4.5, 5.0), (7.5, 6.5, 7.5)), _rotation(rng)) < 1
-    # The node hangs on the side of the gland away from the lesion.
     side = -direction + 0.5 * _direction(rng)
     hang = centre + turn.T @ (side / np.linalg.norm(side) * (axes + 4.5))
-    node = _ellipsoid(mm, hang, rng.uniform(4.2, 5.4, 3), np.eye(3)) < 1
+    return (
+        _ellipsoid(mm, centre, axes, turn),
+        _ellipsoid(mm, rim, rng.uniform((5.5, 5.0, 5.5), (8.0, 7.0, 8.0)), _rotation(rng)),
+        _ellipsoid(mm, hang, rng.uniform(4.2, 5.4, 3), np.eye(3)),
+    )
+
+
+def _paint(label: NDArray[np.uint8], t1: Field, flair: Field, masks: tuple[Mask, Mask, Mask]) -> None:
+    """The gland shows in t1 only, the lesion in flair only, the node is told by both."""
+    gland, lesion, node = masks
     for code, where in ((GLAND, gland), (LESION, lesion), (NODE, node)):
         label[where] = code
-    t1[gland | lesion] = 0.64
+    t1[gland | lesion] = 0.66
     flair[gland & ~lesion] = 0.44
-    flair[lesion] = 0.66
-    t1[node], flair[node] = 0.28, 0.66
+    flair[lesion] = 0.68
+    t1[node], flair[node] = 0.26, 0.68
 
 
-def _imitate(rng: np.random.Generator, mm: Field, room: NDArray[np.bool_], t1: Field, flair: Field) -> None:
+def _imitate(rng: np.random.Generator, mm: Field, room: Mask, t1: Field, flair: Field) -> None:
     """Structures with the intensities of the targets in one contrast, another shape or surrounding."""
-    for _ in range(7):  # vessels: the gland's intensity in t1, long and thin
+    for _ in range(8):  # vessels: the gland's intensity in t1, long and thin
         start, way = rng.uniform(-20, 20, 3), _direction(rng)
         tube = room & (_distance_to_line(mm, start, way) < rng.uniform(1.6, 2.8))
-        t1[tube], flair[tube] = 0.64, 0.40
-    for _ in range(9):  # bright foci: the lesion in flair, nothing in t1, and never near a gland's rim
+        t1[tube], flair[tube] = 0.66, 0.40
+    for _ in range(12):  # bright foci: the lesion in flair, nothing in t1, and away from any gland
         focus = room & (_ellipsoid(mm, _far(rng), rng.uniform(2.5, 5.0, 3), np.eye(3)) < 1)
-        flair[focus] = 0.66
-    for _ in range(6):  # cysts: the node in t1, dark in flair
+        flair[focus] = 0.68
+    for _ in range(8):  # cysts: the node in t1, dark in flair
         cyst = room & (_ellipsoid(mm, _far(rng), rng.uniform(2.5, 5.0, 3), np.eye(3)) < 1)
-        t1[cyst], flair[cyst] = 0.28, 0.22
+        t1[cyst], flair[cyst] = 0.26, 0.22
 
 
 def _far(rng: np.random.Generator) -> NDArray[np.float64]:
@@ -170,7 +185,8 @@ def _acquire(
     imaginary = scanner.noise * rng.normal(size=ideal.shape)
     magnitude = np.hypot(real, imaginary) ** scanner.gamma
     scale = scanner.gain * rng.uniform(0.85, 1.15)
-    return np.clip(np.rint(magnitude * scale + scanner.offset), 0, 32767).astype(np.int16)
+    stored: NDArray[np.int16] = np.clip(np.rint(magnitude * scale + scanner.offset), 0, 32767).astype(np.int16)
+    return stored
 
 
 def _ellipsoid(mm: Field, centre: NDArray[Any], axes: NDArray[Any], turn: NDArray[Any]) -> Field:

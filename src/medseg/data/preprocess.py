@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from medseg.data.formats.volume import Volume
     from medseg.data.plan import Plan
 
-AFFINE_TOLERANCE = 1e-2
-"""mm by which the corners of two modalities may differ before their grids count as different."""
+TOLERANCE = 0.1
+"""Share of the smallest voxel edge by which two grids may lie apart before they count as different."""
 
 
 @dataclass(frozen=True)
@@ -114,13 +114,17 @@ def _check(
 
 
 def grid_difference(one: Volume, other: Volume) -> str | None:
-    """In what two grids differ: the shape, or the place of a corner by more than a hundredth of a mm."""
+    """In what two grids differ: the shape, or the place of a corner by more than a tenth of a voxel."""
     if one.array.shape != other.array.shape:
         return f"another shape {other.array.shape} instead of {one.array.shape}"
     corners = np.array([[i, j, k, 1] for i in (0, 1) for j in (0, 1) for k in (0, 1)], dtype=np.float64)
     corners[:, :3] *= np.array(one.array.shape) - 1
     shift = float(np.abs(corners @ (one.affine - other.affine).T).max())
-    return f"the voxels lie up to {shift:.3g} mm elsewhere" if not shift <= AFFINE_TOLERANCE else None
+    return (
+        f"the voxels lie up to {shift:.3g} mm elsewhere"
+        if not shift <= TOLERANCE * min(one.spacing)
+        else None
+    )
 
 
 def _unknown_codes(codes: NDArray[Any], labels: Labels) -> list[int]:

@@ -121,8 +121,7 @@ def build_store(
 ) -> Store:
     """Preprocesses the cases that are not there yet, and opens the store of all of them.
 
-    Two processes may call it at once: one builds, the other waits. After a kill at any moment the next
-    call keeps the whole cases and makes the others.
+    Two processes may call it at once: one waits. After a kill the next call makes what is not whole.
 
     Args:
         cohort: for its name and labels.
@@ -135,10 +134,7 @@ def build_store(
     Raises:
         Problems: every case that cannot be used, one line each.
     """
-    if not cases:
-        raise UserError("store", f"no case of {cohort.name} was asked for", "check the split")
-    if len({case.id for case in cases}) < len(cases):
-        raise UserError("store", f"a case id of {cohort.name} occurs twice", "run `medseg check`")
+    _refuse(cohort, cases)
     home = cache / _safe(cohort.name)
     allowed = {case.id for case in cases} if with_labels is None else set(with_labels)
     cases = [case if case.id in allowed else _unlabelled(case) for case in cases]
@@ -154,6 +150,13 @@ def build_store(
         for_each(make, todo, workers, "Preprocessing")
         settle(recipe.folder for recipe in recipes.values())
         return Store.open(_write_store(home, cohort, plan, recipes))
+
+
+def _refuse(cohort: Cohort, cases: Sequence[Case]) -> None:
+    if not cases:
+        raise UserError("store", f"no case of {cohort.name} was asked for", "check the split")
+    if len({case.id for case in cases}) < len(cases):
+        raise UserError("store", f"a case id of {cohort.name} occurs twice", "run `medseg check`")
 
 
 @dataclass(frozen=True)

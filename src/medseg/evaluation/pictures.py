@@ -120,7 +120,7 @@ class CohortPictures(Mapping[str, CasePicture]):
 
     def __getitem__(self, case_id: str) -> CasePicture:
         from medseg.data.cohort import read_label, read_modality
-        from medseg.evaluation.folder import find_predictions, read_prediction, spacing_of
+        from medseg.evaluation.folder import find_predictions, read_prediction
 
         if case_id not in self._ids:
             raise KeyError(case_id)
@@ -131,10 +131,22 @@ class CohortPictures(Mapping[str, CasePicture]):
         if reference is None:
             raise KeyError(case_id)
         prediction = read_prediction(find_predictions(self._predictions, [case_id])[case_id], labels)
-        arrays = [canonical(volume.array, image.affine) for volume in (image, reference, prediction)]
-        steps = spacing_of(image.affine)
-        i, j, k = (steps[axis] for axis, _ in _axes(image.affine, image.array.shape))
-        return CasePicture(arrays[0], (i, j, k), arrays[1], arrays[2])
+        return picture_of(image.array, image.affine, reference.array, prediction.array)
+
+
+def picture_of(
+    image: NDArray[Any],
+    affine: NDArray[np.float64],
+    reference: NDArray[np.uint8],
+    prediction: NDArray[np.uint8],
+) -> CasePicture:
+    """A picture of arrays ``(W, H, D)`` that share a grid with this affine."""
+    from medseg.evaluation.folder import spacing_of
+
+    steps = spacing_of(affine)
+    i, j, k = (steps[axis] for axis, _ in _axes(affine, image.shape))
+    turned = [canonical(array, affine) for array in (image, reference, prediction)]
+    return CasePicture(turned[0], (i, j, k), turned[1], turned[2])
 
 
 def canonical(array: NDArray[Any], affine: NDArray[np.float64]) -> NDArray[Any]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import datetime
-import functools
 import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 MOST_LEVELS = 16
 
 
-def save_bundle(  # noqa: PLR0917 (a bundle has these parts)
+def save_bundle(
     folder: Path,
     network: nn.Module,
     network_spec: Mapping[str, Any],
@@ -73,38 +73,38 @@ def save_bundle(  # noqa: PLR0917 (a bundle has these parts)
     Raises:
         UserError: the network is not what the specs describe.
     """
-    shapes = weights.expected_shapes(
-        functools.partial(assemble_network, network_spec, fusion_spec, plan, labels)
-    )
+    manifest = {
+        "network": _plain(network_spec),
+        "fusion": _plain(fusion_spec),
+        "modalities": list(plan.modalities),
+        "labels": _plain(asdict(labels)),
+        "plan": plan.to_dict(),
+        "flip_axes": sorted({int(axis) for axis in flip_axes}),
+        "missing_modalities": missing_modalities,
+        "postprocess": _plain(postprocess),
+        "provenance": _origin() | {"cohort": cohort_name} | _plain(provenance),
+        "patients": SeenPatients.of(patients).to_dict(),
+    }
+    shapes = weights.expected_shapes(partial(assemble_network, network_spec, fusion_spec, plan, labels))
+    _write(folder, manifest, network.state_dict(), shapes)
+    return folder
+
+
+def _write(folder: Path, manifest: Mapping[str, Any], state: weights.State, shapes: weights.Shapes) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".tmp-{folder.name}-", dir=folder.parent))
     try:
-        weights.write_weights(scratch / WEIGHTS, network.state_dict(), shapes)
-        today = datetime.datetime.now(datetime.UTC).date().isoformat()
-        seen = SeenPatients.of(patients)
-        manifest = {
-            "network": _plain(network_spec),
-            "fusion": _plain(fusion_spec),
-            "modalities": list(plan.modalities),
-            "labels": _plain(asdict(labels)),
-            "plan": plan.to_dict(),
-            "flip_axes": sorted({int(axis) for axis in flip_axes}),
-            "missing_modalities": missing_modalities,
-            "postprocess": _plain(postprocess),
-            "provenance": {
-                "medseg": medseg.__version__,
-                "date": today,
-                "cohort": cohort_name,
-                **_plain(provenance),
-            },
-            "patients": {"salt": seen.salt, "hashes": sorted(seen.hashes)},
-            "weights": {"file": WEIGHTS, "sha256": file_hash(scratch / WEIGHTS)},
-        }
-        write_json(scratch / MANIFEST, seal(manifest))
+        weights.write_weights(scratch / WEIGHTS, state, shapes)
+        proof = {"file": WEIGHTS, "sha256": file_hash(scratch / WEIGHTS)}
+        write_json(scratch / MANIFEST, seal({**manifest, "weights": proof}))
         _publish(scratch, folder)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    return folder
+
+
+def _origin() -> dict[str, str]:
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    return {"medseg": medseg.__version__, "date": today}
 
 
 def _plain(value: Any) -> Any:

@@ -38,12 +38,23 @@ def find_cases(source: Path, modalities: Sequence[str], leave_out: Path) -> tupl
         )
     root = source.parent if scans == [source] else source
     if len(modalities) > 1 and read_header(scans[0]).components == len(modalities):
-        components = {modality: n for n, modality in enumerate(modalities)}
-        named = [(_joined(p.parent.parts, p.name), path) for path in scans for p in [_bare(root, path)]]
-        return [
-            Case(case, case, dict.fromkeys(modalities, path), components=components) for case, path in named
-        ], []
+        return _stacked(root, scans, modalities)
     return group_files(root, scans, modalities)
+
+
+def _stacked(root: Path, files: Sequence[Path], modalities: Sequence[str]) -> tuple[list[Case], list[str]]:
+    """A case per file, each of which holds every modality."""
+    components = {modality: n for n, modality in enumerate(modalities)}
+    cases: dict[str, Case] = {}
+    lines = []
+    for path in files:
+        name = _bare(root, path)
+        case = _joined(name.parent.parts, name.name)
+        if case in cases:
+            lines.append(f"{path}: a second file of {case} beside {cases[case].files[0]}; remove one")
+        else:
+            cases[case] = Case(case, case, dict.fromkeys(modalities, path), components=components)
+    return [cases[case] for case in sorted(cases)], lines
 
 
 def _scans(folder: Path, leave_out: Path) -> Iterator[Path]:

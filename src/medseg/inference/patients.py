@@ -6,6 +6,7 @@ import hashlib
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,10 @@ class SeenPatients:
         """Hashes ids under a new salt."""
         salt = secrets.token_hex(16)
         return cls(salt, frozenset(_digest(salt, patient) for patient in patients))
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {"salt": self.salt, "hashes": sorted(self.hashes)}
 
     def __contains__(self, patient: object) -> bool:
         return isinstance(patient, str) and _digest(self.salt, patient) in self.hashes

@@ -102,6 +102,7 @@ def _predict(
         else:
             usable.append(case)
     targets = {case.id: output / (case.id + label_suffix(_reference(case, modalities))) for case in usable}
+    _spare_inputs(usable, targets)
     claim(output, receipt(bundles, settings), targets.values(), replace_other)
     due = [case for case in usable if settings.overwrite or not targets[case.id].exists()]
     ahead = 0 if predictors[0].device.type == "cpu" else 1  # a CPU would only read slower
@@ -126,6 +127,16 @@ def _write(
     except OSError as error:
         return [f"{target}: cannot be written ({error.strerror or error}); free some space or its folder"]
     return []
+
+
+def _spare_inputs(cases: Sequence[Case], targets: Mapping[str, Path]) -> None:
+    """Refuses an output folder in which a prediction would take the place of a scan."""
+    scans = {path.resolve() for case in cases for path in case.files}
+    for target in targets.values():
+        if target.resolve() in scans:
+            raise UserError(
+                f"output={target.parent}", f"{target.name} there is a scan", "choose another folder"
+            )
 
 
 def _reference(case: Case, modalities: Sequence[str]) -> Path:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from medseg.errors import UserError
 
 Shapes = dict[str, tuple[int, ...]]
+State = Mapping[str, Tensor]
 
 
 def expected_shapes(assemble: Callable[[], nn.Module]) -> Shapes:
@@ -34,7 +35,7 @@ def fresh(assemble: Callable[[], nn.Module]) -> nn.Module:
         return assemble()
 
 
-def write_weights(path: Path, state: Mapping[str, Tensor], shapes: Shapes) -> None:
+def write_weights(path: Path, state: State, shapes: Shapes) -> None:
     """Writes the part of ``state`` that ``shapes`` names.
 
     What training alone needs, such as the heads of deep supervision, is left out.

@@ -8,12 +8,13 @@ from typing import Literal
 from torch import nn
 
 from medseg.errors import UserError
+from medseg.networks.convolution import Conv2d, Conv3d
 from medseg.networks.instance_norm import InstanceNorm
 
 Norm = Literal["instance", "batch", "group"]
 Activation = Literal["leaky_relu", "relu", "gelu", "silu"]
 
-_CONV: dict[int, type[nn.Conv2d] | type[nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
+_CONV: dict[int, type[Conv2d] | type[Conv3d]] = {2: Conv2d, 3: Conv3d}
 _TRANSPOSED: dict[int, type[nn.ConvTranspose2d] | type[nn.ConvTranspose3d]] = {
     2: nn.ConvTranspose2d,
     3: nn.ConvTranspose3d,

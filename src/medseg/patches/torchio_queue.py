@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -146,9 +146,9 @@ class TorchIOQueue:
         import torchio as tio
 
         affine = np.diag([*self.grid.spacing, 1.0])
-        images = {"image": tio.ScalarImage(case.folder, reader=_Reader(lambda: case.image, affine))}
+        images = {"image": tio.ScalarImage(case.folder, reader=_Reader(case, "image", affine))}
         if self.labelled:
-            images["label"] = tio.LabelMap(case.folder, reader=_Reader(lambda: case.label, affine))
+            images["label"] = tio.LabelMap(case.folder, reader=_Reader(case, "label", affine))
         return tio.Subject(case=case.id, present=case.present.tolist(), **images)
 
     def _fill(self, batch: Batch, place: int, patch: Any) -> None:
@@ -166,8 +166,8 @@ class TorchIOQueue:
 class _Reader:
     """Reads a stored array when TorchIO loads the image; shared by TorchIO's many copies of a subject."""
 
-    def __init__(self, read: Callable[[], Any], affine: Any) -> None:
-        self.read, self.affine = read, affine
+    def __init__(self, case: StoredCase, name: str, affine: Any) -> None:
+        self.case, self.name, self.affine = case, name, affine
 
     def __deepcopy__(self, memo: dict[int, Any]) -> _Reader:
         return self
@@ -175,5 +175,5 @@ class _Reader:
     def __call__(self, path: Any) -> tuple[torch.Tensor, Any]:
         import torch
 
-        array = np.array(self.read())
+        array = np.array(getattr(self.case, self.name))
         return torch.from_numpy(array if array.ndim == 4 else array[None]), self.affine

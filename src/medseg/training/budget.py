@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import statistics
 import time
 from collections.abc import Iterable, Iterator
@@ -41,7 +42,7 @@ def seconds_per_step(
     )
     objective.attach(network)  # type: ignore[operator]
     adam = build_optimizer(optimizer, [*network.parameters(), *objective.parameters()])
-    stream = iter(batches)
+    stream = itertools.chain.from_iterable(itertools.repeat(batches))
     durations = []
     for _ in range(WARM + TIMED):
         start = time.perf_counter()

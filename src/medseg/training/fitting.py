@@ -7,7 +7,7 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.loggers import Logger
+from lightning.pytorch.loggers import Logger, WandbLogger
 from rich.console import Console
 from torch import nn
 
@@ -16,7 +16,7 @@ from medseg.patches.datamodule import PatchDataModule
 from medseg.patches.settings import AugmentationSettings
 from medseg.targets import build, constants
 from medseg.tracking.local import LocalLogger
-from medseg.tracking.weights_and_biases import build_wandb, finish_wandb
+from medseg.tracking.weights_and_biases import Pseudonyms, build_wandb, finish_wandb, send_pictures
 from medseg.training.budget import seconds_per_step, steps_for
 from medseg.training.checkpoints import AtomicCheckpointIO, CheckpointEveryEpoch
 from medseg.training.console import ConsoleProgress
@@ -41,6 +41,7 @@ class Fitting:
     def __init__(self, recipe: Recipe, run: RunFolder, prepared: Prepared, console: Console) -> None:
         self.recipe, self.run, self.prepared, self.console = recipe, run, prepared, console
         self.local = LocalLogger(run.metrics)
+        self.wandb: WandbLogger | None = None
         asked = recipe.training.precision
         self.precision = prepared.plan.precision if asked == "auto" else asked
 
@@ -156,12 +157,20 @@ class Fitting:
 
     def _loggers(self) -> list[Logger]:
         recipe = self.recipe
-        loggers: list[Logger] = [self.local]
-        if recipe.tracking.wandb != "disabled":
-            loggers.append(
-                build_wandb(recipe.tracking, self.run.path, recipe.run_id, recipe.name, recipe.config)
+        if recipe.tracking.wandb == "disabled":
+            return [self.local]
+        if self.wandb is None:
+            self.wandb = build_wandb(
+                recipe.tracking, self.run.path, recipe.run_id, recipe.name, recipe.config
             )
-        return loggers
+        return [self.local, self.wandb]
+
+    def _show(self, pictures: list[tuple[str, bytes]], step: int) -> None:
+        """Sends pictures to W&B under pseudonyms."""
+        if self.wandb is not None:
+            pseudonym = Pseudonyms(self.run.path / "pseudonym-salt.txt")
+            named = [(pseudonym(case), png) for case, png in pictures]
+            send_pictures(self.wandb, "validation_volume/pictures", named, step)
 
     def _callbacks(self, steps: int) -> list[L.Callback]:
         training, prepared = self.recipe.training, self.prepared
@@ -178,6 +187,8 @@ class Fitting:
                     look_epochs(epochs, training.volume_validations),
                     self.recipe.inference,
                     training.patience,
+                    show=self._show if self.recipe.tracking.wandb != "disabled" else None,
+                    pictures=self.recipe.tracking.overlays,
                 )
             )
         return [*callbacks, ConsoleProgress(self.console, steps), CheckpointEveryEpoch(self.run.checkpoints)]

@@ -121,7 +121,8 @@ class RunFolder:
         ]
         command = " ".join(word if word.startswith("id=") else shlex.quote(word) for word in words)
         text = (
-            "#!/usr/bin/env bash\n# Runs this training again, from the folder it was started in: reproduce.sh [ID]\n"
+            "#!/usr/bin/env bash\n"
+            "# Runs this training again, from the folder it was started in: reproduce.sh [ID]\n"
             f"set -euo pipefail\n{command}\n"
         )
         target = self.path / "reproduce.sh"

@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from statistics import fmean
 
 import lightning as L
 import numpy as np
 import torch.distributed as dist
+from numpy.typing import NDArray
 from torch import nn
 
-from medseg.data.cohort import Case, Cohort, read_label
+from medseg.data.cohort import Case, Cohort, read_label, read_modality
+from medseg.data.formats import Volume
 from medseg.data.labels import encode
 from medseg.data.plan import Plan
 from medseg.data.store import Store
 from medseg.errors import UserError
 from medseg.evaluation.cases import Row
+from medseg.evaluation.pictures import draw, picture_of
 from medseg.evaluation.score import score_case
 from medseg.evaluation.settings import EvaluationSettings
 from medseg.inference.predictor import Predictor
 from medseg.inference.settings import InferenceSettings
 
 PREFIX = "validation_volume/dice"
+Show = Callable[[list[tuple[str, bytes]], int], None]
 
 
 class VolumeValidation(L.Callback):
@@ -36,6 +40,8 @@ class VolumeValidation(L.Callback):
         epochs: the epochs (from 0) after which to look.
         cases: which cases; each rank scores its share.
         patience: stop after so many looks without a better mean Dice.
+        show: given the pictures ``(case id, PNG)`` of the first cases and the step, on rank zero.
+        pictures: how many cases to draw for ``show``.
     """
 
     def __init__(
@@ -47,11 +53,14 @@ class VolumeValidation(L.Callback):
         epochs: Sequence[int],
         inference: InferenceSettings,
         patience: int | None,
+        show: Show | None = None,
+        pictures: int = 0,
     ) -> None:
         self.cohort, self.store, self.plan, self.cases = cohort, store, plan, tuple(cases)
         self.epochs, self.patience = frozenset(epochs), patience
         self.settings = replace(inference, overlap=min(inference.overlap, 0.25), flips=False)
         self.best, self.looks_since_best = -math.inf, 0
+        self.show, self.pictures = show, pictures if show is not None else 0
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Runs after the epochs asked for."""
@@ -63,23 +72,38 @@ class VolumeValidation(L.Callback):
         mine = self.cases[trainer.global_rank :: trainer.world_size]
         settings = replace(self.settings, device=str(pl_module.device))
         predictor = Predictor([network], self.plan, self.cohort.labels, settings)
-        rows = [row for case in mine for row in self._score(predictor, case)]
+        rows: list[Row] = []
+        drawn: list[tuple[str, bytes]] = []
+        for case in mine:
+            reference, codes = self._predict(predictor, case)
+            rows += self._score(case, reference, codes)
+            if trainer.is_global_zero and len(drawn) < self.pictures:
+                drawn.append((case.id, self._draw(case, reference.array, codes)))
         network.train(was_training)
+        if self.show is not None and drawn:
+            self.show(drawn, trainer.global_step)
         for name, value in self._means(_gathered(rows, trainer.world_size)).items():
             pl_module.log(name, value, rank_zero_only=False)
             if name == PREFIX:
                 self._stop_if_stalled(trainer, value)
 
-    def _score(self, predictor: Predictor, case: Case) -> list[Row]:
+    def _predict(self, predictor: Predictor, case: Case) -> tuple[Volume, NDArray[np.uint8]]:
+        """The reference and the predicted codes, both on the case's own grid."""
         stored = self.store.case(case.id)
         values = predictor.codes(stored.image, stored.present, stored.geometry)
         reference = read_label(case, self.cohort.labels)
         if reference is None:
             raise UserError(case.id, "is a validation case without a label", "make the split anew")
-        prediction = encode(values, self.cohort.labels, case.id)
+        return reference, encode(values, self.cohort.labels, case.id)
+
+    def _score(self, case: Case, reference: Volume, codes: NDArray[np.uint8]) -> list[Row]:
         spacing = [float(step) for step in np.linalg.norm(reference.affine[:3, :3], axis=0)]
         only_dice = EvaluationSettings(metrics=["dice"])
-        return score_case(reference.array, prediction, self.cohort.labels, spacing, only_dice, case=case.id)
+        return score_case(reference.array, codes, self.cohort.labels, spacing, only_dice, case=case.id)
+
+    def _draw(self, case: Case, reference: NDArray[np.uint8], codes: NDArray[np.uint8]) -> bytes:
+        image = read_modality(case, next(iter(case.images)))
+        return draw(picture_of(image.array, image.affine, reference, codes))
 
     def _means(self, rows: Sequence[Row]) -> dict[str, float]:
         """Mean Dice per label over the cases where it is a number, and the mean of those."""

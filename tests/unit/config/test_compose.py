@@ -69,7 +69,7 @@ def test_all_problems_come_in_one_sorted_message() -> None:
         "lr: there is no such key; did you mean 'optimizer.lr'?",
         "fold: -1 is negative",
         "seed: 1,2 names several values; add -m",
-        "data.labels: {'tumour': 'x'} is not a mapping",
+        "'tumour': 'x'} is not a mapping to values, each an integer or a list of integers",
         "nonsense: is not KEY=VALUE",
         "=3: is not KEY=VALUE",
     ):
@@ -94,6 +94,11 @@ def test_values_out_of_range_are_told_by_the_settings() -> None:
         ("network=3", "network: there is no '3'"),
         ("seed.deep=3", "seed: {'deep': 3} is not an integer"),
         ("++anything=3", "anything: there is no such key"),
+        (
+            "data.phantom.casse=3",
+            "data.phantom.casse: there is no such key; did you mean 'data.phantom.cases'?",
+        ),
+        ("data.phantom.cases=many", "data.phantom.cases: 'many' is not an integer"),
         ("data=nowhere", "data: there is no 'nowhere'"),
         ("optimizer=[adam,sgd]", "optimizer: "),
         ("hydra.searchpath=[pkg://os]", "hydra.searchpath: may not be set; use --config-dir DIR"),

@@ -11,7 +11,9 @@ import numpy as np
 from medseg.contracts import Labels
 from medseg.data.cohort import Case, Cohort
 from medseg.data.formats.volume import Header, Volume, voxel_size
+from medseg.data.plan import Plan
 
+ZSCORE = {"method": "zscore", "lower": 0.5, "upper": 99.5, "nonzero": False}
 LABELS = Labels(("organ", "lesion"), ((1,), (2,)))
 
 
@@ -29,6 +31,15 @@ def bare(patients: Sequence[tuple[str, str | None, bool]], fold_of: dict[str, in
         for number, (patient, centre, labelled) in enumerate(patients)
     )
     return Cohort("bare", cases, ("MR",), LABELS, Path(), 3)
+
+
+def a_plan(spacing=(1.0, 1.0, 1.0), axes=(0, 1, 2), dims=3, modalities=("MR",)) -> Plan:
+    """A plan of this grid and a network of one level."""
+    ones = (1,) * dims
+    return Plan(
+        dims, modalities, axes, spacing, (8,) * dims, 1, (ones,), (ones,), (4,),
+        dict.fromkeys(modalities, ZSCORE), False, "32-true",
+    )  # fmt: skip
 
 
 def volume(array: np.ndarray, affine: np.ndarray | None = None) -> Volume:

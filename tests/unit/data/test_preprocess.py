@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_cohort import LABELS, axis_affine, volume
+from small_cohort import LABELS, a_plan, axis_affine, volume
 
 from medseg.contracts import IGNORE, Labels
 from medseg.data.geometry import (
@@ -20,7 +20,6 @@ from medseg.data.geometry import (
     turn,
     turn_back,
 )
-from medseg.data.plan import Plan
 from medseg.data.preprocess import labelled_positions, preprocess_case
 from medseg.errors import Problems, UserError
 
@@ -29,15 +28,6 @@ TURNS = [
     for permutation in itertools.permutations(range(3))
     for flips in itertools.product((False, True), repeat=3)
 ]
-ZSCORE = {"method": "zscore", "lower": 0.5, "upper": 99.5, "nonzero": False}
-
-
-def a_plan(spacing=(1.0, 1.0, 1.0), axes=(0, 1, 2), dims=3, modalities=("MR",)) -> Plan:
-    ones = (1,) * dims
-    return Plan(
-        dims, modalities, axes, spacing, (8,) * dims, 1, (ones,), (ones,), (4,),
-        dict.fromkeys(modalities, ZSCORE), False, "32-true",
-    )  # fmt: skip
 
 
 def scan(seed=0, shape=(9, 8, 7), margin=1):

@@ -13,8 +13,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from small_cohort import on_disk
-from test_preprocess import a_plan
+from small_cohort import a_plan, on_disk
 
 from medseg.data.cohort import read_label, read_modality
 from medseg.data.preprocess import preprocess_case

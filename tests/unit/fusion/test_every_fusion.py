@@ -21,7 +21,9 @@ def specs(group: str) -> dict[str, dict[str, Any]]:
 
 FUSIONS, NETWORKS = specs("fusion"), specs("network")
 FLAT = Topology(2, (16, 16), ((1, 1), (2, 2), (2, 2), (2, 2)), ((3, 3),) * 4, (4, 6, 8, 8))
-SOLID = Topology(3, (8, 8, 8), ((1, 1, 1), (2, 2, 1), (2, 2, 2)), ((3, 3, 1), (3, 3, 3), (3, 3, 3)), (4, 6, 8))
+SOLID = Topology(
+    3, (8, 8, 8), ((1, 1, 1), (2, 2, 1), (2, 2, 2)), ((3, 3, 1), (3, 3, 3), (3, 3, 3)), (4, 6, 8)
+)
 
 
 @pytest.mark.parametrize("name", FUSIONS)

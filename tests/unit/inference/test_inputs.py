@@ -108,6 +108,14 @@ def test_a_4d_file_holds_every_modality(tmp_path):
     assert case.components == {"T1": 0, "T2": 1}
 
 
+def test_two_4d_files_of_one_name_are_named(tmp_path):
+    write(tmp_path / "a.nii.gz", (4, 5, 6, 2))
+    write(tmp_path / "a.nii", (4, 5, 6, 2))
+    cases, lines = find_cases(tmp_path, ["T1", "T2"], tmp_path / "out")
+    assert len(cases) == len(lines) == 1
+    assert "a second file of a" in lines[0]
+
+
 def test_nothing_to_predict(tmp_path):
     with pytest.raises(UserError, match="is not there"):
         find_cases(tmp_path / "no", ["MRI"], tmp_path / "out")

@@ -150,6 +150,50 @@ def test_a_full_disk_costs_the_case_and_leaves_no_half_file(make_bundle, tmp_pat
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [RECEIPT, "small.nii.gz"]
 
 
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_scans_are_never_taken_for_predictions(make_bundle, scans, overwrite):
+    before = {path: path.read_bytes() for path in scans.iterdir()}
+    with pytest.raises(UserError, match=r"output=.*case0.nii.gz there is a scan"):
+        predict_folder([make_bundle()], scans, scans, InferenceSettings(overwrite=overwrite))
+    assert {path: path.read_bytes() for path in scans.iterdir()} == before
+
+
+def write_dicom(folder: Path, shape=(10, 9, 6)) -> None:
+    import SimpleITK as sitk
+
+    folder.mkdir(parents=True)
+    array = np.random.Generator(np.random.Philox(0)).integers(0, 500, size=shape).astype(np.int16)
+    for k in range(shape[2]):
+        image = sitk.GetImageFromArray(array[:, :, k].T)
+        image.SetSpacing((0.8, 1.1))
+        tags = {
+            "0008|0016": "1.2.840.10008.5.1.4.1.1.4",
+            "0008|0060": "MR",
+            "0020|000d": "1.2.3.1",
+            "0020|000e": "1.2.3.1.1",
+            "0020|0032": f"-10\\20\\{5.5 + 2.5 * k}",
+            "0020|0037": "1\\0\\0\\0\\1\\0",
+            "0020|0013": str(k + 1),
+            "0018|0050": "2.5",
+        }
+        for tag, value in tags.items():
+            image.SetMetaData(tag, value)
+        writer = sitk.ImageFileWriter()
+        writer.KeepOriginalImageUIDOn()
+        writer.SetFileName(str(folder / f"{k}.dcm"))
+        writer.Execute(image)
+
+
+def test_a_dicom_series_becomes_nifti_on_its_grid(make_bundle, tmp_path):
+    write_dicom(tmp_path / "in" / "series7")
+    written = predict_folder([make_bundle()], tmp_path / "in", tmp_path / "out", SETTINGS)
+    assert written == {"series7": tmp_path / "out" / "series7.nii.gz"}
+    found = nib.load(written["series7"])
+    assert found.shape == (10, 9, 6)
+    np.testing.assert_allclose(found.affine[:3, 3], (10, -20, 5.5), atol=1e-5)
+    np.testing.assert_allclose(np.diag(found.affine), (-0.8, -1.1, 2.5, 1), atol=1e-5)
+
+
 def toy_cohort(scans: Path, labels: Labels = TWO_CLASSES) -> Cohort:
     cases = tuple(
         Case(path.name[:5], path.name[:5], {"MRI": path}, label=scans / "no_such_label.nii.gz")

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from naive_losses import CLASSES
 
 from medseg.contracts import IGNORE
 from medseg.errors import UserError
 from medseg.losses.deep_supervision import DeepSupervision, shrink_label
 from medseg.losses.dice_ce import DiceCE
+
+from .naive_losses import CLASSES
 
 
 def draw(*sizes: tuple[int, ...]) -> tuple[list[torch.Tensor], torch.Tensor]:

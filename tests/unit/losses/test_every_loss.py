@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from naive_losses import KINDS
 from torch import Tensor, nn
 
 from medseg import targets
 from medseg.contracts import IGNORE, Labels, Loss
 from medseg.errors import UserError
+
+from .naive_losses import KINDS
 
 SPECS: dict[str, dict[str, Any]] = {
     path.stem: yaml.safe_load(path.read_text())
@@ -116,7 +117,7 @@ def test_is_float32_under_autocast(name: str, labels: Labels) -> None:
     with torch.autocast("cpu", torch.bfloat16):
         value = loss(low, label)
     assert value.dtype == torch.float32
-    assert float(value) == float(loss(low.detach().float(), label))
+    assert float(value.detach()) == float(loss(low.detach().float(), label))
     assert torch.isfinite(torch.autograd.grad(value, low)[0]).all()
 
 

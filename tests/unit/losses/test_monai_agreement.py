@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import torch
 from monai.losses import DiceCELoss, DiceLoss, FocalLoss, TverskyLoss
-from naive_losses import CLASSES, REGIONS
 
 from medseg.losses.cross_entropy import CrossEntropy
 from medseg.losses.dice import Dice
@@ -13,6 +12,8 @@ from medseg.losses.dice_ce import DiceCE
 from medseg.losses.focal import Focal
 from medseg.losses.target import prepare
 from medseg.losses.tversky import Tversky
+
+from .naive_losses import CLASSES, REGIONS
 
 CLOSE = {"rel": 1e-5, "abs": 1e-6}
 

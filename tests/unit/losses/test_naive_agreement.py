@@ -9,7 +9,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from naive_losses import KINDS, overlap_loss, voxel_loss
 
 from medseg.contracts import IGNORE, Labels
 from medseg.losses.cross_entropy import CrossEntropy
@@ -19,6 +18,8 @@ from medseg.losses.dice_focal import DiceFocal
 from medseg.losses.focal import Focal
 from medseg.losses.term import LossTerm
 from medseg.losses.tversky import Tversky
+
+from .naive_losses import KINDS, overlap_loss, voxel_loss
 
 
 @st.composite
@@ -39,7 +40,6 @@ def value(loss: LossTerm, logits: np.ndarray, label: np.ndarray) -> float:
 
 def weights_for(labels: Labels, flag: bool) -> list[float] | None:
     return [0.5, 2.0, 3.0][: labels.out_channels] if flag else None
-
 
 
 @settings(deadline=None, max_examples=40)

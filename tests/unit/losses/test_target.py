@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import torch
-from naive_losses import CLASSES, REGIONS
 
 from medseg.contracts import IGNORE
 from medseg.losses.target import prepare
+
+from .naive_losses import CLASSES, REGIONS
 
 LABEL = torch.tensor([0, 1, 2, 3, IGNORE], dtype=torch.uint8).reshape(1, 1, 5, 1)
 

@@ -9,10 +9,11 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load, save
-from topologies import TOPOLOGIES
 
 from medseg import targets
 from medseg.contracts import Architecture, Decoder, Encoder, Topology
+
+from .topologies import TOPOLOGIES
 
 SPECS: dict[str, dict[str, Any]] = {
     path.stem: yaml.safe_load(path.read_text())

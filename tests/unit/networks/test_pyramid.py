@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import pytest
-from topologies import TOPOLOGIES
 
 from medseg.contracts import Pyramid
 from medseg.errors import UserError
 from medseg.networks.pyramid import find_steps, kernel_at, make_pyramid
+
+from .topologies import TOPOLOGIES
 
 
 @pytest.mark.parametrize("topology", TOPOLOGIES.values(), ids=TOPOLOGIES)

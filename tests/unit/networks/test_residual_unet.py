@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 from torch.nn import functional
@@ -24,7 +26,7 @@ def count_by_hand(topology: Topology, blocks: tuple[int, ...], modalities: int, 
             if inputs != width[level]:
                 total += inputs * width[level] + 2 * width[level]
             inputs = width[level]
-    for fine, coarse in zip(width[:-1], width[1:], strict=True):
+    for fine, coarse in pairwise(width):
         total += 4 * coarse * fine + 9 * 2 * fine * fine + 2 * fine
     return total + width[0] * classes + classes
 

@@ -58,7 +58,10 @@ def test_several_levels_are_weighed_and_the_finest_is_told(batch: Batch) -> None
     found = Supervised(loss).step(network, {"labelled": batch}, NOW)
     assert batch.label is not None
     fine, coarse = network(batch.image)
-    terms = [float(loss(fine, batch.label).detach()), float(loss(coarse, batch.label[..., ::2, ::2]).detach())]
+    terms = [
+        float(loss(fine, batch.label).detach()),
+        float(loss(coarse, batch.label[..., ::2, ::2]).detach()),
+    ]
     assert float(found["loss"].detach()) == pytest.approx((2 * terms[0] + terms[1]) / 3, rel=1e-6)
     assert float(found["loss_finest"]) == pytest.approx(terms[0], rel=1e-6)
     assert not found["loss_finest"].requires_grad

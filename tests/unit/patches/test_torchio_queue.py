@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import Any
 
 import numpy as np
@@ -87,6 +88,13 @@ def test_unlabelled_and_padded_and_in_a_loader(store: Store) -> None:
     assert len(batches) == 2
     assert batches[0]["unlabelled"].label is None
     assert batches[0]["unlabelled"].image.shape == (2, 2, 40, 44, 36)
+
+
+def test_subjects_can_be_sent_to_worker_processes(store: Store) -> None:
+    dataset = make(store, volume_plan(), EVERYTHING)._queue(store.ids, 0).subjects_dataset
+    sent = pickle.loads(pickle.dumps(dataset))
+    assert sent[0]["case"] == store.ids[0]
+    assert sent.dry_iter()[1]["label"].shape == (1, *store.case(store.ids[1]).shape)
 
 
 def test_wrong_options_are_refused(store: Store) -> None:
