@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +20,13 @@ from omegaconf.errors import OmegaConfBaseException
 from omegaconf.resolvers import oc
 
 from medseg.config.check import config_problems
-from medseg.config.folders import conf_folder
+from medseg.config.folders import conf_folder, options
 from medseg.config.hydra_node import hydra_problems
 from medseg.config.overrides import Overrides, read_overrides
 from medseg.config.references import resolved
 from medseg.config.sources import register
 from medseg.errors import Problems, UserError
+from medseg.targets import nearest
 
 _REFUSALS = (HydraException, OmegaConfBaseException, UserError, ValueError)
 
@@ -142,4 +144,7 @@ def _told_by_hydra(line: str, error: Exception) -> str:
     if isinstance(cause, UserError):
         return str(cause)
     text = next((t.strip() for t in str(cause).splitlines() if t.strip()), type(cause).__name__)
-    return f"{line.lstrip('+~')}: cannot be applied ({text})"
+    missing = re.search(r"Could not find '(\w+)/([^']+)'", text)
+    guess = nearest(missing[2], options(missing[1])) if missing else None
+    hint = f"; did you mean {guess}?" if guess else ""
+    return f"{line.lstrip('+~')}: cannot be applied ({text}){hint}"

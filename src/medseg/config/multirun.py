@@ -12,6 +12,7 @@ from hydra._internal.hydra import Hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 from omegaconf import DictConfig
 
 from medseg.config.check import config_problems
@@ -56,15 +57,16 @@ def preflight(verb: str, given: Sequence[str], config_dirs: Sequence[Path] = ())
     Raises:
         Problems: a line for each problem, with the overrides of the jobs that have it.
     """
-    jobs = [compose(verb, line, config_dirs) for line in expand(verb, given, config_dirs)]
+    overrides = read_overrides(verb, given, tuple(config_dirs), sweep=True)
+    jobs = [compose(verb, line, config_dirs) for line in expand(overrides.lines, config_dirs)]
     owners: dict[str, list[str]] = {}
     for composed in jobs:
         for line in composed.problems:
             owners.setdefault(line, []).append(" ".join(_varied(composed.overrides, jobs)))
-    if owners:
-        everywhere = [line for line, names in owners.items() if len(names) == len(jobs)]
-        some = [f"{line} (in {'; '.join(n)})" for line, n in owners.items() if line not in everywhere]
-        raise Problems(sorted([*everywhere, *some]))
+    everywhere = [line for line, names in owners.items() if len(names) == len(jobs)]
+    some = [f"{line} (in {'; '.join(n)})" for line, n in owners.items() if line not in everywhere]
+    if found := {*overrides.problems, *everywhere, *some}:
+        raise Problems(sorted(found))
     return jobs
 
 
@@ -73,19 +75,16 @@ def _varied(overrides: Sequence[str], jobs: Sequence[Composed]) -> list[str]:
     return [line for line in overrides if not all(line in job.overrides for job in jobs)]
 
 
-def expand(verb: str, given: Sequence[str], config_dirs: Sequence[Path] = ()) -> list[list[str]]:
+def expand(lines: Sequence[str], config_dirs: Sequence[Path] = ()) -> list[list[str]]:
     """The overrides of each job, by the rules of Hydra's own sweeper."""
-    overrides = read_overrides(verb, given, tuple(config_dirs), sweep=True)
-    if overrides.problems:
-        raise Problems(sorted(overrides.problems))
     with no_environment():
         loader = ConfigLoaderImpl(search_path(config_dirs))
-    parsed = OverridesParser.create(config_loader=loader).parse_overrides(overrides.lines)
-    return [
-        [line.lstrip("+") for line in job]
-        for batch in BasicSweeper.split_arguments(parsed, None)
-        for job in batch
-    ]
+    parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(lines))
+    try:
+        batches = BasicSweeper.split_arguments(parsed, None)
+    except HydraException as error:
+        raise UserError("-m", str(error), "write the values out, as seed=0,1,2") from error
+    return [[line.lstrip("+") for line in job] for batch in batches for job in batch]
 
 
 def job(node: DictConfig) -> int | str:

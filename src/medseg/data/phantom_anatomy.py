@@ -185,7 +185,8 @@ def _acquire(
     imaginary = scanner.noise * rng.normal(size=ideal.shape)
     magnitude = np.hypot(real, imaginary) ** scanner.gamma
     scale = scanner.gain * rng.uniform(0.85, 1.15)
-    stored: NDArray[np.int16] = np.clip(np.rint(magnitude * scale + scanner.offset), 0, 32767).astype(np.int16)
+    rounded = np.rint(magnitude * scale + scanner.offset)
+    stored: NDArray[np.int16] = np.clip(rounded, 0, 32767).astype(np.int16)
     return stored
 
 

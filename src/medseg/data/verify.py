@@ -20,6 +20,9 @@ from medseg.data.splits import Split
 
 __all__ = ["CohortSummary", "Finding", "Inspection", "inspect", "verify"]
 
+_MOST = 8
+"""Cases in memory at once."""
+
 
 @dataclass(frozen=True)
 class Inspection:
@@ -57,7 +60,7 @@ def inspect(cohort: Cohort, split: Split | None = None, progress: bool = True) -
         *id_findings(cohort.root, cohort.cases),
         *patient_findings(cohort, split),
         *(finding for known in facts for finding in known.findings),
-        *twin_findings(cohort.cases, facts),
+        *twin_findings(cohort.cases, facts, split),
         *absence_findings(cohort, facts),
     ]
     return Inspection(tuple(gathered(found)), summarise(cohort, facts))
@@ -69,11 +72,11 @@ def _look_at_all(cohort: Cohort, progress: bool) -> list[CaseFacts]:
     Threads rather than processes: unpacking, counting and hashing leave the interpreter free, and
     small scans are read sooner than a process starts.
     """
-    from medseg.data.machine import _cores as cores
+    from joblib import cpu_count
 
     task = partial(look, labels=cohort.labels, spatial_dims=cohort.spatial_dims)
     # Readers silence warnings file by file, which between threads could outlast them.
-    with warnings.catch_warnings(), ThreadPoolExecutor(max(1, cores())) as pool:
+    with warnings.catch_warnings(), ThreadPoolExecutor(min(_MOST, cpu_count())) as pool:
         return list(_shown(pool.map(task, cohort.cases), cohort.cases, progress))
 
 

@@ -177,6 +177,19 @@ def test_an_own_folder_of_choices(tmp_path: Path) -> None:
     ]
 
 
+def test_a_broken_experiment_is_told_in_a_line(tmp_path: Path) -> None:
+    (tmp_path / "experiment").mkdir()
+    header = "# @package _global_\ndefaults:\n  - override /"
+    (tmp_path / "experiment" / "own.yaml").write_text(header + "network: unett\n")
+    (line,) = problems_of("experiment=own", config_dirs=(tmp_path,))
+    assert line.startswith("experiment=own: cannot be applied")
+    assert line.endswith("did you mean unet?")
+    (tmp_path / "experiment" / "own.yaml").write_text(header + "network: unet\noptimizer: {lrr: 1}\n")
+    assert problems_of("experiment=own", config_dirs=(tmp_path,)) == [
+        "optimizer.lrr: there is no such key; did you mean 'optimizer.lr'?"
+    ]
+
+
 BOMB = "\n".join(
     ["a0: &a0 [x,x,x,x,x,x,x,x,x]"] + [f"a{n}: &a{n} [{','.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 9)]
 )

@@ -14,7 +14,7 @@ from medseg.errors import UserError
 def download(into: str, data: DataSettings) -> None:
     """Fetches the preset's data set into the folder ``into``, and says how to use and cite it."""
     if data.phantom is not None:
-        raise UserError("data", f"{data.name} is made here and needs no download", f"use it with data={data.name}")
+        raise UserError("data", f"{data.name} is made here, not fetched", f"use it with data={data.name}")
     root = fetch_and_unpack(data, Path(into))
     console = Console(highlight=False, markup=False, soft_wrap=True)
     for word in ("licence", "cite"):

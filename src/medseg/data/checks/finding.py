@@ -8,7 +8,7 @@ from typing import Literal
 
 Severity = Literal["error", "warning", "info"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")
-"""In the order in which they are told. A training refuses errors; warnings can be acted on; infos are counts."""
+"""In the order of telling. A training refuses errors; warnings can be acted on; infos are counts."""
 
 _NAMED = 4
 

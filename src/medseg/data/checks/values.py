@@ -12,6 +12,7 @@ from medseg.data.checks.finding import Finding
 
 _SHOWN = 6
 _NARROW = 1 << 16
+_WIDE = 2**62
 
 
 def label_values(
@@ -61,9 +62,11 @@ def _counts(array: NDArray[Any]) -> dict[int, int]:
     if array.size == 0:
         return {}
     low, high = int(array.min()), int(array.max())
-    if high - low < _NARROW and -(2**62) < low and high < 2**62:
-        flat = array.ravel(order="K").astype(np.int64) - low
-        tally = np.bincount(flat)
+    if high - low < _NARROW and low > -_WIDE and high < _WIDE:
+        tally = np.zeros(high - low + 1, dtype=np.int64)
+        for k in range(array.shape[2]):  # slice by slice: counting needs 8 bytes per voxel
+            plane = array[:, :, k].ravel(order="K").astype(np.int64) - low
+            tally += np.bincount(plane, minlength=len(tally))
         return {int(value) + low: int(tally[value]) for value in np.flatnonzero(tally)}
-    values, tally = np.unique(array, return_counts=True)
-    return dict(zip(values.tolist(), tally.tolist(), strict=True))
+    values, tallies = np.unique(array, return_counts=True)
+    return dict(zip(values.tolist(), tallies.tolist(), strict=True))

@@ -42,7 +42,7 @@ def content(array: NDArray[Any]) -> Content:
     with np.errstate(over="ignore", invalid="ignore"):
         for k in range(array.shape[2]):
             plane = np.ascontiguousarray(array[:, :, k].T, dtype=np.float32)
-            plane += 0.0  # minus zero is zero
+            plane = plane + np.float32(0)  # minus zero is zero; the caller's array is left alone
             digest.update(plane.data)
             bottom, top = float(plane.min()), float(plane.max())
             if not np.isfinite(bottom + top):  # NaN spreads through both

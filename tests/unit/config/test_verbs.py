@@ -1,0 +1,84 @@
+"""The verbs between the configuration and the rooms, on phantoms of a few voxels."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from pathlib import Path
+
+import pytest
+
+from medseg.cli import main
+from medseg.config.check import bind
+from medseg.config.compose import compose
+from medseg.config.verbs import VERBS
+
+SMALL = [
+    "data.phantom.cases=6", "data.phantom.repeats=0", "data.phantom.unlabelled=0", "data.phantom.empty=0",
+    "data.phantom.missing=0", "data.phantom.shape=[24,24,16]", "split.folds=2",
+]  # fmt: skip
+NEEDED = {"predict": ["model=m", "input=i", "output=o"], "evaluate": ["run=r"]}
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("MEDSEG_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    return tmp_path / "work"
+
+
+@pytest.mark.parametrize("verb", [v for v in VERBS if v != "train"])
+def test_the_function_takes_what_is_bound(verb: str) -> None:
+    module, _, name = VERBS[verb].function.partition(":")
+    bound = bind(verb, compose(verb, NEEDED.get(verb, [])).config)
+    inspect.signature(getattr(importlib.import_module(module), name)).bind(**bound)
+
+
+def test_train_takes_what_is_bound() -> None:
+    from medseg.training.recipe import Recipe
+
+    recipe = Recipe(**bind("train", compose("train").config), config={}, overrides=[])
+    assert recipe.name == "phantom"
+
+
+def test_check_writes_its_page_and_finds_nothing(
+    own_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check", *SMALL]) == 0
+    assert "6 cases, 0 errors" in capsys.readouterr().out
+    assert (own_folder / "checks" / "phantom" / "check.html").is_file()
+
+
+def test_check_fails_on_a_broken_file(own_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", *SMALL]) == 0  # makes the phantoms
+    broken = next(file for file in (own_folder.parent / "cache").rglob("*.nii.gz"))
+    broken.write_bytes(broken.read_bytes()[:200])
+    root = next(
+        folder for folder in broken.parents if (folder / "dataset.json").is_file() or folder.name == "cache"
+    )
+    capsys.readouterr()
+    code = main(["check", f"data.root={root}", "split.folds=2"])
+    said = capsys.readouterr()
+    assert code in (1, 2)
+    assert broken.name in said.out + said.err
+
+
+def test_preprocess_fills_the_store(own_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["preprocess", *SMALL, "workers=1"]) == 0
+    assert "6 cases in " in capsys.readouterr().out
+    assert not list(own_folder.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["predict", "model=nowhere", "input=x", "output=y"], "model: there is no model in nowhere"),
+        (["evaluate", "run=nowhere"], "run: nowhere is not a run's folder"),
+        (["download", "data=phantom"], "data: phantom is made here"),
+        (["check", "data.root=nowhere"], "data.root: there is no folder nowhere"),
+    ],
+)
+def test_what_is_not_there_is_told(words: list[str], line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 2
+    assert capsys.readouterr().err.startswith(line)
