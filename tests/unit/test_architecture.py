@@ -26,7 +26,7 @@ ROOMS: dict[str, set[str]] = {
     "networks": set(),
     "fusion": set(),
     "losses": set(),
-    "objectives": set(),
+    "objectives": {"losses"},
     "postprocess": {"data"},
     "inference": {"data", "postprocess"},
     "evaluation": {"data", "postprocess"},

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from medseg.contracts import Batch, Loss, Progress
 from medseg.errors import UserError
-from medseg.targets import build
+from medseg.losses.deep_supervision import DeepSupervision
 
 
 class Supervised(nn.Module):
@@ -27,9 +27,7 @@ class Supervised(nn.Module):
     def __init__(self, loss: Loss, *, deep_supervision: bool = True, decay: float = 0.5) -> None:
         super().__init__()
         self.deep_supervision = deep_supervision
-        # a part like any other: this room imports no loss
-        spec = {"_target_": "medseg.losses.deep_supervision.DeepSupervision", "decay": decay}
-        self.loss = build(spec, "loss", loss)
+        self.loss = DeepSupervision(loss, decay=decay)
 
     def attach(self, network: nn.Module) -> None:
         """Needs nothing beside the network."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -42,6 +43,7 @@ def build_wandb(
     import wandb
     from lightning.pytorch.loggers import WandbLogger
 
+    os.environ.setdefault("WANDB_SILENT", "true")
     folder.mkdir(parents=True, exist_ok=True)
     return WandbLogger(
         project=settings.project,
@@ -100,13 +102,15 @@ class Pseudonyms:
 
 
 def send_pictures(logger: WandbLogger, name: str, pictures: Sequence[tuple[str, bytes]], step: int) -> None:
-    """Sends PNG pictures with their captions under one name."""
+    """Sends PNG pictures with their captions under one name, each on a ground of the largest one's size."""
     import io
 
     import wandb
-    from PIL import Image
+    from PIL import Image, ImageOps
 
-    images = [wandb.Image(Image.open(io.BytesIO(png)), caption=caption) for caption, png in pictures]
+    opened = [(caption, Image.open(io.BytesIO(png)).convert("RGB")) for caption, png in pictures]
+    size = (max(image.width for _, image in opened), max(image.height for _, image in opened))
+    images = [wandb.Image(ImageOps.pad(image, size), caption=caption) for caption, image in opened]
     logger.experiment.log({name: images, "trainer/global_step": step})
 
 

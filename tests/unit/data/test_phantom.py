@@ -130,11 +130,11 @@ def test_no_otsu_threshold_finds_the_foreground(full_size: Cohort) -> None:
 
 def _best_otsu(cohort: Cohort, number: int, modality: str) -> float:
     truth = _label(cohort, number) > 0
-    array = read_modality(cohort.cases[number], modality).array
+    array = read_modality(cohort.cases[number], modality).array.astype(np.float32)
     scores = []
     for classes in (2, 3, 4):
-        # Fewer bins for more classes: the search grows with bins to the power of classes.
-        bins = {2: 256, 3: 256, 4: 64}[classes]
+        # Floats, because integers get a bin each and the search grows with bins to the power of classes.
+        bins = {2: 256, 3: 256, 4: 96}[classes]
         levels = np.digitize(array, threshold_multiotsu(array, classes=classes, nbins=bins))
         for size in range(1, classes):
             for chosen in itertools.combinations(range(classes), size):
