@@ -24,8 +24,8 @@ test-all: $(READY)
 
 ## make lint      ruff and mypy
 lint: $(READY)
-	$(BIN)/ruff check src tests benchmarks
-	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
 ## make lock      resolves the dependencies anew into requirements.lock

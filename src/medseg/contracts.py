@@ -205,6 +205,17 @@ class Network(Protocol):
         """``(B, M, *S)`` and ``(B, M)`` bool -> logits ``(B, K, *S)`` first, then coarser ones."""
 
 
+class Fusion(Network, Protocol):
+    """A choice under ``conf/fusion/``: the network of all modalities, put together from an architecture.
+
+    The constructor takes ``architecture, modalities, out_channels, deep_supervision``, then its own
+    options. ``NEEDS_MODULAR`` says whether the architecture must come in halves; it is read from the
+    source without importing it, so it must be a literal.
+    """
+
+    NEEDS_MODULAR: ClassVar[bool]
+
+
 @runtime_checkable
 class Loss(Protocol):
     """An ``nn.Module``; the constructor takes ``labels: Labels`` first, then its own options."""

@@ -21,6 +21,7 @@ from medseg.errors import UserError
 
 _CHUNK = 1 << 20
 _METADATA = 16 << 20
+_PADDING = 64 << 20
 _FIX = "do not use this archive; fetch it again from the official source"
 _BROKEN = (
     tarfile.TarError,
@@ -164,6 +165,18 @@ def _members(archive: Path) -> Iterator[Iterator[_Member]]:
             sober: Any = _Sober(archive, _inflate(file, magic))
             with tarfile.open(fileobj=sober, mode="r:") as opened_tar:
                 yield _tar_members(archive, opened_tar)
+                _require_end(archive, sober, opened_tar.offset)
+
+
+def _require_end(archive: Path, file: _Sober, offset: int) -> None:
+    """A tar ends with an empty block, and what it is packed in with a checksum; tarfile asks for neither."""
+    file.seek(offset)
+    if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+        raise UserError(str(archive), "is cut off", "fetch it again")
+    for _ in range(_PADDING // _CHUNK):
+        if not file.read(_CHUNK):
+            return
+    raise UserError(str(archive), f"goes on for more than {_PADDING >> 20} MiB after its end", _FIX)
 
 
 def _inflate(file: IO[bytes], magic: bytes) -> IO[bytes]:

@@ -42,14 +42,14 @@ class PhantomSettings:
         missing: cases that lack a modality, t1 and flair in turn.
     """
 
-    cases: int = 48
+    cases: int = 60
     seed: int = 0
     shape: tuple[int, int, int] = (56, 56, 28)
     centres: int = 3
     repeats: int = 6
-    unlabelled: int = 6
-    empty: int = 1
-    missing: int = 2
+    unlabelled: int = 8
+    empty: int = 4
+    missing: int = 3
 
     def problems(self) -> list[str]:
         """One line per field that cannot be used."""

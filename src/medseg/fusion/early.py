@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
@@ -17,6 +19,8 @@ class EarlyFusion(nn.Module):
         out_channels: ``K``.
         deep_supervision: whether training gets coarser logits too.
     """
+
+    NEEDS_MODULAR: ClassVar[bool] = False
 
     def __init__(
         self, architecture: Architecture, modalities: int, out_channels: int, deep_supervision: bool

@@ -81,7 +81,8 @@ class ConsoleProgress(L.Callback):
             self._bar.update(self._bar.task_ids[0], numbers=numbers)
         else:
             minutes = (time.monotonic() - self._start) / 60
-            self.console.print(f"step {trainer.global_step}/{self.total_steps}  {minutes:.1f} min  {numbers}")
+            line = f"step {trainer.global_step}/{self.total_steps}  {minutes:.1f} min  {numbers}"
+            self.console.print(line, soft_wrap=True)
 
     def _close(self) -> None:
         if self._bar is not None:

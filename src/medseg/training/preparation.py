@@ -105,7 +105,7 @@ def _verify(cohort: Cohort, split: Split, console: Console) -> None:
     errors = [finding for finding in findings if finding.severity == "error"]
     for finding in findings:
         if finding.severity == "warning":
-            console.print(finding.line(), markup=False, highlight=False)
+            console.print(finding.line(), markup=False, highlight=False, soft_wrap=True)
     if errors:
         raise Problems(
             [*(finding.line() for finding in errors), "see `medseg check`; training.verify=false skips this"]

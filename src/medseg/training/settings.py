@@ -49,8 +49,8 @@ class TrainingSettings:
     threads: int | None = None
     deterministic: bool = True
     validation_patches: int = 16
-    volume_validations: int = 6
-    volume_cases: int = 8
+    volume_validations: int = 8
+    volume_cases: int = 16
     patience: int | None = None
     verify: bool = True
 

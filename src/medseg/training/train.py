@@ -40,7 +40,7 @@ def train(**choices: Any) -> Path:
     run.claim()
     try:
         run.begin(recipe)
-        console.print(f"run {run.path}")
+        console.print(f"run {run.path}", soft_wrap=True)
         if recipe.training.threads is not None:
             torch.set_num_threads(recipe.training.threads)
         prepared = prepare(recipe, run, console)
@@ -56,7 +56,7 @@ def train(**choices: Any) -> Path:
             console,
         )
         run.note(status="finished")
-        console.print(f"report {report}")
+        console.print(f"report {report}", soft_wrap=True)
     finally:
         run.release()
     return run.path
