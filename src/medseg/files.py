@@ -28,7 +28,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
 
 
 def scratch_path(folder: Path, suffix: str) -> Path:
-    """An empty temporary file in ``folder``; its name ends in ``suffix``, by which writers choose a format."""
+    """An empty temporary file in ``folder``; writers choose a format by the ``suffix`` of its name."""
     folder.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=".tmp-", suffix=suffix, dir=folder)
     os.close(handle)
