@@ -119,3 +119,7 @@ def _admit(packages: Sequence[str]) -> None:
     known = filter(None, os.environ.get("MEDSEG_ALLOW", "").split(","))
     if packages:
         os.environ["MEDSEG_ALLOW"] = ",".join(dict.fromkeys([*known, *packages]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

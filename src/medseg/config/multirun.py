@@ -63,11 +63,23 @@ def preflight(verb: str, given: Sequence[str], config_dirs: Sequence[Path] = ())
     for composed in jobs:
         for line in composed.problems:
             owners.setdefault(line, []).append(" ".join(_varied(composed.overrides, jobs)))
+    for folder, names in _shared_folders(verb, jobs).items():
+        owners[f"id: {len(names)} jobs would share the run {folder}; leave id out"] = names
     everywhere = [line for line, names in owners.items() if len(names) == len(jobs)]
     some = [f"{line} (in {'; '.join(n)})" for line, n in owners.items() if line not in everywhere]
     if found := {*overrides.problems, *everywhere, *some}:
         raise Problems(sorted(found))
     return jobs
+
+
+def _shared_folders(verb: str, jobs: Sequence[Composed]) -> dict[str, list[str]]:
+    """The run folders that several jobs of a sweep ask for by ``id``, and which jobs."""
+    owners: dict[str, list[str]] = {}
+    for composed in jobs:
+        if verb == "train" and composed.config.get("id"):
+            folder = "/".join(str(composed.config.get(key)) for key in ("runs", "name", "id"))
+            owners.setdefault(folder, []).append(" ".join(_varied(composed.overrides, jobs)))
+    return {folder: names for folder, names in owners.items() if len(names) > 1}
 
 
 def _varied(overrides: Sequence[str], jobs: Sequence[Composed]) -> list[str]:
@@ -87,6 +99,12 @@ def expand(lines: Sequence[str], config_dirs: Sequence[Path] = ()) -> list[list[
     return [[line.lstrip("+") for line in job] for batch in batches for job in batch]
 
 
+def _user_folders() -> list[Path]:
+    """The folders of ``--config-dir``, as Hydra hands them to a job."""
+    sources = HydraConfig.get().runtime.config_sources
+    return [Path(source.path) for source in sources if source.provider == "command-line"]
+
+
 def job(node: DictConfig) -> int | str:
     """One job of a sweep, in this process or on another machine; its exit code, or what was wrong."""
     settings = HydraConfig.get()
@@ -94,6 +112,6 @@ def job(node: DictConfig) -> int | str:
     config, lines = resolved(plain(node))
     lines += config_problems(verb, config)
     try:
-        return call(Composed(verb, config, tuple(own), tuple(lines)).checked())
+        return call(Composed(verb, config, tuple(own), tuple(lines)).checked(), _user_folders())
     except UserError as error:
         return f"job {settings.job.num} ({' '.join(own)}): {error}"

@@ -39,7 +39,8 @@ class TrainRoot:
     def problems(self) -> list[str]:
         """One line per value that cannot be used."""
         names = [*_folder_name("name", self.name), *_folder_name("id", self.id)]
-        return [*names, *_not_negative(seed=self.seed, fold=self.fold)]
+        large = [f"seed: {self.seed} is too large; use less than 2**32"] if self.seed >= 2**32 else []
+        return [*names, *large, *_not_negative(seed=self.seed, fold=self.fold)]
 
 
 @dataclass(frozen=True)

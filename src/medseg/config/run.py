@@ -11,6 +11,7 @@ from medseg.config.check import bind
 from medseg.config.compose import Composed, compose
 from medseg.config.freeze import frozen
 from medseg.config.verbs import VERBS
+from medseg.targets import admitted
 
 
 def run(
@@ -35,7 +36,7 @@ def run(
     if show:
         print(text_of(composed.config), end="")
         return 0
-    return call(composed)
+    return call(composed, folders)
 
 
 def text_of(config: dict[str, Any]) -> str:
@@ -48,12 +49,19 @@ def text_of(config: dict[str, Any]) -> str:
     return text
 
 
-def call(composed: Composed) -> int:
+def call(composed: Composed, config_dirs: Sequence[Path] = ()) -> int:
     """Calls the verb's function with the bound values; a returned number is the exit code."""
     verb = VERBS[composed.verb]
     keywords = bind(composed.verb, composed.config)
     if verb.records:
-        keywords |= {"config": frozen(composed.config), "overrides": list(composed.overrides)}
+        keywords |= {
+            "config": frozen(composed.config),
+            "overrides": list(composed.overrides),
+            "flags": [
+                *(word for package in sorted(admitted()) for word in ("--allow", package)),
+                *(word for folder in config_dirs for word in ("--config-dir", str(folder.resolve()))),
+            ],
+        }
     module, _, name = verb.function.partition(":")
     result = getattr(importlib.import_module(module), name)(**keywords)
     return result if isinstance(result, int) else 0

@@ -16,6 +16,7 @@ from medseg.data.settings import DataSettings
 from medseg.errors import Problems, UserError
 
 _SHOWN = 5
+_UNSAFE = frozenset("/\\\0")
 
 
 def assemble(
@@ -39,12 +40,14 @@ def assemble(
         name: the layout's own name of the set; used where the settings give none.
 
     Raises:
-        UserError: no case, an unknown modality, a pattern that fits no id, labels that make no sense.
+        UserError: no case, an unknown modality, labels that make no sense.
+        Problems: ids that cannot name a file, a pattern that fits no id.
     """
     if not cases:
         raise UserError(
             str(root), "no case was found", "check data.root, or say where files are: data.patterns"
         )
+    _refuse_ids(root, cases)
     cases, modalities = _expand(cases, modalities, settings)
     cases, modalities = _choose(root, cases, modalities, settings)
     cases = _people([_reference(case, settings) for case in cases], settings)
@@ -52,11 +55,25 @@ def assemble(
         cases = [case for case in cases if case.labelled]
     ordered = tuple(sorted(cases, key=lambda case: case.id))
     meaning = declared_labels(settings, labels)
-    if meaning is None:
+    if scanned := meaning is None:
         files = (path for case in ordered for path in (case.label, *case.raters.values()) if path)
         meaning = scan_labels(files, str(root))
     title = name if name and settings.name == DataSettings.name else settings.name
-    return Cohort(title, ordered, tuple(modalities), meaning, root, _spatial_dims(ordered))
+    return Cohort(title, ordered, tuple(modalities), meaning, root, _spatial_dims(ordered), scanned)
+
+
+def _refuse_ids(root: Path, cases: Sequence[Case]) -> None:
+    """Ids become the names of files: none may be hidden, lie in another folder or be no name at all."""
+    strange = sorted({case.id for case in cases if not case.id or case.id[0] == "." or _UNSAFE & {*case.id}})
+    fix = "rename it; an id has no '/', '\\' or NUL and starts with no dot"
+    _raise_few([f"{root}: the case id {case_id!r} cannot name a file; {fix}" for case_id in strange])
+
+
+def _raise_few(problems: Sequence[str]) -> None:
+    """Raises `Problems` of the first few, if there are any."""
+    if problems:
+        more = [f"... and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else []
+        raise Problems([*problems[:_SHOWN], *more])
 
 
 def declared_labels(settings: DataSettings, layout: Labels | None) -> Labels | None:
@@ -169,9 +186,7 @@ def _people(cases: Sequence[Case], settings: DataSettings) -> list[Case]:
             _match(case.id, settings.centre_pattern, "centre", problems) if settings.centre_pattern else None
         )
         filled.append(replace(case, patient=patient or case.id, centre=centre))
-    if problems:
-        more = [f"... and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else []
-        raise Problems([*problems[:_SHOWN], *more])
+    _raise_few(problems)
     return filled
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from medseg.contracts import Labels
 from medseg.data.formats import Volume, read_volume
+from medseg.data.geometry import grid_difference
 from medseg.data.labels import encode, majority
 from medseg.errors import UserError
 
@@ -65,6 +66,7 @@ class Cohort:
         labels: what the numbers in the label files mean.
         root: the folder they come from.
         spatial_dims: 2 for pictures and single slices, else 3.
+        scanned: whether nobody declared the labels, so that they were looked up in all label files.
     """
 
     name: str
@@ -73,6 +75,7 @@ class Cohort:
     labels: Labels
     root: Path
     spatial_dims: int
+    scanned: bool = False
 
     def case(self, case_id: str) -> Case:
         """The case of that id; raises `UserError` where there is none."""
@@ -132,10 +135,10 @@ def read_label(case: Case, labels: Labels) -> Volume | None:
     opinions = read_raters(case, labels)
     if not opinions:
         return None
-    first = next(iter(opinions.values()))
+    name, first = next(iter(opinions.items()))
     for rater, opinion in opinions.items():
-        if opinion.array.shape != first.array.shape:
-            problem = f"is {opinion.array.shape} where another rater's label is {first.array.shape}"
+        if difference := grid_difference(first, opinion):
+            problem = f"{difference} than in {case.raters[name]}, another rater's label"
             raise UserError(str(case.raters[rater]), problem, "bring the raters' labels to one grid")
     return replace(first, array=majority([opinion.array for opinion in opinions.values()]))
 

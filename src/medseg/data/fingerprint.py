@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medseg.contracts import IGNORE, Labels
-from medseg.data.geometry import nonzero_box, orientation_code, store_turn, turn
+from medseg.data.geometry import grid_difference, nonzero_box, orientation_code, store_turn, turn
 from medseg.data.parallel import for_each
 from medseg.errors import UserError
 from medseg.files import value_hash, write_json
@@ -216,6 +216,10 @@ def look_at(
         raise UserError(case.id, "the case has no modality at all", "leave it out of the cohort")
     label = read_label(case, labels)
     first = next(iter(volumes.values()))
+    for name, volume in {**volumes, **({} if label is None else {"label": label})}.items():
+        if difference := grid_difference(first, volume):
+            problem = f"{difference} than in {next(iter(volumes))}"
+            raise UserError(f"{case.id}, {name}", problem, "resample one onto the other")
     permutation, flips = store_turn(first.affine, (0, 1, 2), case.id)
     turned = {m: turn(volume.array, permutation, flips) for m, volume in volumes.items()}
     box = nonzero_box(list(turned.values()))

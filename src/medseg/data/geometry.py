@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +12,13 @@ from numpy.typing import NDArray
 from medseg.data.resample import axis_orders, resample_codes
 from medseg.errors import UserError
 
+if TYPE_CHECKING:
+    from medseg.data.formats.volume import Volume
+
 Triple = tuple[int, int, int]
 Spacing = tuple[float, float, float]
+TOLERANCE = 0.1
+"""Share of the smallest voxel edge by which two grids may lie apart before they count as different."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +142,20 @@ def turn_back(array: NDArray[Any], permutation: Sequence[int], flips: Sequence[b
     """The inverse view of `turn`."""
     unflipped = array[tuple(slice(None, None, -1 if flip else 1) for flip in flips)]
     return unflipped.transpose(np.argsort(permutation))
+
+
+def grid_difference(one: Volume, other: Volume) -> str | None:
+    """In what two grids differ: the shape, or the place of a corner by more than a tenth of a voxel."""
+    if one.array.shape != other.array.shape:
+        return f"another shape {other.array.shape} instead of {one.array.shape}"
+    corners = np.array([[i, j, k, 1] for i in (0, 1) for j in (0, 1) for k in (0, 1)], dtype=np.float64)
+    corners[:, :3] *= np.array(one.array.shape) - 1
+    shift = float(np.abs(corners @ (one.affine - other.affine).T).max())
+    return (
+        f"the voxels lie up to {shift:.3g} mm elsewhere"
+        if not shift <= TOLERANCE * min(one.spacing)
+        else None
+    )
 
 
 def nonzero_box(arrays: Sequence[NDArray[Any]]) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:

@@ -50,7 +50,7 @@ def find_machine() -> Machine:
     """Looks at this machine: its first GPU where there is one, else its CPU."""
     import torch
 
-    cores = _cores()
+    cores = usable_cores()
     if torch.cuda.is_available():
         facts = torch.cuda.get_device_properties(0)
         bf16 = torch.cuda.get_device_capability(0) >= (8, 0)
@@ -61,7 +61,7 @@ def find_machine() -> Machine:
     return Machine("cpu", f"CPU, {cores} cores", cores, _memory_gb(), bf16, gflops)
 
 
-def _cores() -> int:
+def usable_cores() -> int:
     """The cores that the scheduler and the container's quota leave to this process."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = _first_line(Path("/sys/fs/cgroup/cpu.max")).split()

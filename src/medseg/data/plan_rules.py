@@ -11,7 +11,7 @@ import numpy as np
 from medseg.data.fingerprint import PERCENTILES, Fingerprint
 from medseg.data.normalise import learn_landmarks
 from medseg.data.resample import ANISOTROPY
-from medseg.errors import UserError
+from medseg.errors import Problems, UserError
 
 CT_WORDS = {"ct", "cta", "cect", "ncct", "ldct", "ctp", "cbct"}
 CROPPED_AWAY = 0.25
@@ -23,11 +23,15 @@ LANDMARKS = slice(1, -1)
 def store_axes(fp: Fingerprint, dims: int) -> tuple[tuple[int, int, int], str]:
     """The order of axes, the slice axis last, and why.
 
-    The slice axis is the one with the coarsest median spacing, of several the last.
+    The slice axis is the one with the coarsest median spacing, of several the last; in a cohort of pictures
+    the one with a single voxel.
+
+    Raises:
+        Problems: cases that are not one slice in the plane of the others.
     """
-    spacing = np.median([case.spacing for case in fp.cases], axis=0)
     if fp.spatial_dims == 2:
-        return (0, 1, 2), "pictures have one slice"
+        return _picture_axes(fp)
+    spacing = np.median([case.spacing for case in fp.cases], axis=0)
     # A tenth is noise, not a slice distance.
     coarse = max(axis for axis in range(3) if spacing[axis] >= 0.9 * spacing.max())
     if dims == 3 and spacing.max() < 1.1 * spacing.min():
@@ -35,6 +39,21 @@ def store_axes(fp: Fingerprint, dims: int) -> tuple[tuple[int, int, int], str]:
     order = [axis for axis in range(3) if axis != coarse]
     why = f"the axis of {spacing[coarse]:.3g} mm is the slice axis and comes last"
     return (order[0], order[1], coarse), why
+
+
+def _picture_axes(fp: Fingerprint) -> tuple[tuple[int, int, int], str]:
+    shape = np.median([case.shape for case in fp.cases], axis=0)
+    thin = min(range(3), key=lambda axis: (shape[axis], -axis))
+    direction = ("right-left", "front-back", "up-down")[thin]
+    fix = "leave it out, or put it into a cohort of its own"
+    if problems := [
+        f"{case.id}: has {case.shape[thin]} voxels {direction}, where the cohort has one slice; {fix}"
+        for case in fp.cases
+        if case.shape[thin] > 1
+    ]:
+        raise Problems(sorted(problems))
+    i, j = (axis for axis in range(3) if axis != thin)
+    return (i, j, thin), "the axis of one voxel comes last" if thin != 2 else "pictures have one slice"
 
 
 def target_spacing(fp: Fingerprint, axes: Sequence[int]) -> tuple[tuple[float, float, float], str]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medseg.contracts import IGNORE, Labels
-from medseg.data.geometry import Geometry, nonzero_box, store_turn, turn
+from medseg.data.geometry import Geometry, grid_difference, nonzero_box, store_turn, turn
 from medseg.data.normalise import normalise
 from medseg.data.resample import resample_codes, resample_image, resampled_shape
 from medseg.errors import Problems, UserError
@@ -18,9 +18,6 @@ from medseg.errors import Problems, UserError
 if TYPE_CHECKING:
     from medseg.data.formats.volume import Volume
     from medseg.data.plan import Plan
-
-TOLERANCE = 0.1
-"""Share of the smallest voxel edge by which two grids may lie apart before they count as different."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +54,8 @@ def preprocess_case(
         names: what to call each modality (and ``"label"``) in messages, such as its file.
 
     Raises:
-        UserError: no modality at all, different grids, NaN or infinite voxels, a singular affine.
+        UserError: no modality at all, different grids, NaN or infinite voxels, a singular affine, a single
+            slice in another plane than a 2D plan's.
         Problems: several of these.
     """
     names = {key: key for key in (*volumes, "label")} | dict(names or {})
@@ -65,6 +63,7 @@ def preprocess_case(
     first = next(m for m in plan.modalities if m in volumes)
     affine = volumes[first].affine
     permutation, flips = store_turn(affine, plan.axes, names[first])
+    _refuse_across(volumes[first], permutation, plan, names[first])
     turned = {m: turn(volumes[m].array, permutation, flips) for m in plan.modalities if m in volumes}
     codes = None if label is None else turn(label.array, permutation, flips)
     geometry = _geometry(volumes[first], permutation, flips, _box(turned, codes), plan)
@@ -113,18 +112,12 @@ def _check(
         raise Problems(problems)
 
 
-def grid_difference(one: Volume, other: Volume) -> str | None:
-    """In what two grids differ: the shape, or the place of a corner by more than a tenth of a voxel."""
-    if one.array.shape != other.array.shape:
-        return f"another shape {other.array.shape} instead of {one.array.shape}"
-    corners = np.array([[i, j, k, 1] for i in (0, 1) for j in (0, 1) for k in (0, 1)], dtype=np.float64)
-    corners[:, :3] *= np.array(one.array.shape) - 1
-    shift = float(np.abs(corners @ (one.affine - other.affine).T).max())
-    return (
-        f"the voxels lie up to {shift:.3g} mm elsewhere"
-        if not shift <= TOLERANCE * min(one.spacing)
-        else None
-    )
+def _refuse_across(volume: Volume, permutation: Sequence[int], plan: Plan, name: str) -> None:
+    """Raises where a single slice would be cut into lines by the slices of a 2D plan."""
+    w, h, d = (volume.array.shape[axis] for axis in permutation)
+    if plan.spatial_dims == 2 and d > 1 and min(w, h) == 1:
+        fix = "leave it out, or put it into a cohort of its own"
+        raise UserError(name, f"its slice lies across those that the plan is made for ({w, h, d})", fix)
 
 
 def _unknown_codes(codes: NDArray[Any], labels: Labels) -> list[int]:

@@ -153,8 +153,9 @@ def make_split(cohort: Cohort, settings: SplitSettings) -> Split:
     """Deals the patients of a cohort to folds, or reads ``settings.file``.
 
     Patients are shuffled within their centre and dealt so that folds differ by at most one patient, in
-    each centre and in total. The folds a table gave are kept (below zero means test). The result depends
-    on the patients, their centres and the seed, not on the order of the cases.
+    each centre and in total. The folds a table gave are kept (below zero means test), for patients without
+    a label too: whoever is held out is not trained on. The result depends on the patients, their centres
+    and the seed, not on the order of the cases.
 
     Raises:
         UserError: a patient in two folds, or too few patients.
@@ -167,23 +168,24 @@ def make_split(cohort: Cohort, settings: SplitSettings) -> Split:
     given = _given_folds(cohort.cases)
     folds = _number_of_folds(given, labelled, settings.folds)
     parts: dict[str, int | str] = dict.fromkeys((case.patient for case in cohort.cases), UNLABELLED)
-    parts |= {patient: TEST if fold < 0 else fold for patient, fold in given.items() if patient in labelled}
+    parts |= {patient: TEST if fold < 0 else fold for patient, fold in given.items()}
     strata = _strata(cohort.cases, [p for p in labelled if p not in given], settings)
     # A table that says who is tested is not added to.
     share = 0.0 if TEST in parts.values() else settings.test_share
     for patient in _test_patients(strata, share):
         parts[patient] = TEST
     centres = _centres(cohort.cases) if settings.stratify_centre else {}
-    _deal(parts, strata, folds, centres)
-    split = Split(settings.seed, folds, dict(sorted(parts.items())))
-    filled = {part for part in split.patients.values() if isinstance(part, int)}
-    if folds > 1 and len(filled) < folds:
+    # Only who has a label fills a fold.
+    dealt = {patient: parts[patient] for patient in labelled if parts[patient] != UNLABELLED}
+    _deal(dealt, strata, folds, centres)
+    filled = [part for part in dealt.values() if part != TEST]
+    if folds > 1 and len(set(filled)) < folds:
         raise UserError(
             "split.folds",
-            f"{folds} folds cannot be filled by {sum(isinstance(p, int) for p in parts.values())} patients",
+            f"{folds} folds cannot be filled by {len(filled)} patients",
             "take fewer folds, a smaller test share or more labelled patients",
         )
-    return split
+    return Split(settings.seed, folds, dict(sorted((parts | dealt).items())))
 
 
 def _given_folds(cases: Iterable[Case]) -> dict[str, int]:
@@ -202,7 +204,7 @@ def _given_folds(cases: Iterable[Case]) -> dict[str, int]:
 
 
 def _number_of_folds(given: Mapping[str, int], labelled: list[str], asked: int) -> int:
-    highest = max((given[p] for p in labelled if p in given), default=-1)
+    highest = max(given.values(), default=-1)
     if labelled and all(patient in given for patient in labelled):
         return highest + 1 if highest >= 0 else 1
     if highest >= asked:

@@ -16,6 +16,7 @@ from medseg.data.checks.identity import id_findings, twin_findings
 from medseg.data.checks.patients import patient_findings
 from medseg.data.checks.summary import CohortSummary, summarise
 from medseg.data.cohort import Cohort
+from medseg.data.machine import usable_cores
 from medseg.data.splits import Split
 
 __all__ = ["CohortSummary", "Finding", "Inspection", "inspect", "verify"]
@@ -72,11 +73,9 @@ def _look_at_all(cohort: Cohort, progress: bool) -> list[CaseFacts]:
     Threads rather than processes: unpacking, counting and hashing leave the interpreter free, and
     small scans are read sooner than a process starts.
     """
-    from joblib import cpu_count
-
     task = partial(look, labels=cohort.labels, spatial_dims=cohort.spatial_dims)
     # Readers silence warnings file by file, which between threads could outlast them.
-    with warnings.catch_warnings(), ThreadPoolExecutor(min(_MOST, cpu_count())) as pool:
+    with warnings.catch_warnings(), ThreadPoolExecutor(min(_MOST, usable_cores())) as pool:
         return list(_shown(pool.map(task, cohort.cases), cohort.cases, progress))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from medseg.data.machine import usable_cores
 from medseg.errors import Problems, UserError
 from medseg.evaluation.cases import Row
 from medseg.evaluation.score import score_case
@@ -64,7 +64,7 @@ def evaluate_predictions(
         return rows
 
     # Threads: unpacking, counting and the distance queries all leave the interpreter free.
-    with ThreadPoolExecutor(settings.workers or _usable_cores()) as pool:
+    with ThreadPoolExecutor(settings.workers or usable_cores()) as pool:
         return [row for rows in pool.map(one, cases) for row in rows]
 
 
@@ -163,9 +163,3 @@ def require_same_grid(file: Path, prediction: Volume, reference: Volume) -> None
     if not worst <= 0.1 * min(spacing_of(reference.affine)):
         problem = f"its voxels lie up to {worst:.3g} mm beside the reference's (another affine)"
         raise UserError(str(file), problem, fix)
-
-
-def _usable_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

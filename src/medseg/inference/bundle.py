@@ -29,6 +29,7 @@ from medseg.inference.manifest import (
     seal,
 )
 from medseg.inference.patients import SeenPatients
+from medseg.targets import constants
 
 if TYPE_CHECKING:
     from torch import nn
@@ -191,6 +192,11 @@ class Bundle:
     def cohort(self) -> str:
         """The name of the cohort it was trained on."""
         return str(self.provenance.get("cohort", ""))
+
+    @property
+    def flexible(self) -> bool:
+        """Whether its network takes windows of other sizes: one in halves is convolutional throughout."""
+        return constants(str(self.network_spec["_target_"])).get("MODULAR") is True
 
     def saw(self, patient: str) -> bool:
         """Whether the training saw this patient of its cohort."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePath
@@ -37,9 +38,17 @@ def find_cases(source: Path, modalities: Sequence[str], leave_out: Path) -> tupl
             f"input={source}", "holds no scans", "name a folder of NIfTI, NRRD, DICOM, PNG ... files"
         )
     root = source.parent if scans == [source] else source
-    if len(modalities) > 1 and read_header(scans[0]).components == len(modalities):
+    if len(modalities) > 1 and _components(scans) == len(modalities):
         return _stacked(root, scans, modalities)
     return group_files(root, scans, modalities)
+
+
+def _components(scans: Sequence[Path]) -> int:
+    """Of the first scan with a readable header; the others are told of when they are predicted."""
+    for path in scans:
+        with contextlib.suppress(UserError):
+            return read_header(path).components
+    return 1
 
 
 def _stacked(root: Path, files: Sequence[Path], modalities: Sequence[str]) -> tuple[list[Case], list[str]]:

@@ -22,7 +22,8 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _MOST = {"names": 254, "modalities": 64}
 
 
-def _is_sha256(value: object) -> bool:
+def is_sha256(value: object) -> bool:
+    """Whether it is a SHA-256 in hexadecimal."""
     return isinstance(value, str) and _SHA256.fullmatch(value) is not None
 
 
@@ -50,7 +51,7 @@ _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "provenance": (lambda v: isinstance(v, dict), "a mapping"),
     "patients": (lambda v: isinstance(v, dict), "a mapping"),
     "weights": (lambda v: isinstance(v, dict), "a mapping"),
-    "hash": (_is_sha256, "a SHA-256"),
+    "hash": (is_sha256, "a SHA-256"),
 }
 
 
@@ -141,7 +142,7 @@ def read_patients(value: Mapping[str, Any], where: str) -> SeenPatients:
         UserError: not a salt with hashes.
     """
     salt, hashes = value.get("salt"), value.get("hashes")
-    if not isinstance(salt, str) or not isinstance(hashes, list) or not all(map(_is_sha256, hashes)):
+    if not isinstance(salt, str) or not isinstance(hashes, list) or not all(map(is_sha256, hashes)):
         raise UserError(where, "patients are not a salt with SHA-256 hashes", "copy the bundle again")
     return SeenPatients(salt, frozenset(hashes))
 
@@ -154,6 +155,6 @@ def read_weights(value: Mapping[str, Any], where: str) -> str:
     """
     if value.get("file") != WEIGHTS:
         raise UserError(where, f"names the weights {str(value.get('file'))[:80]!r}", f"they are in {WEIGHTS}")
-    if not _is_sha256(value.get("sha256")):
+    if not is_sha256(value.get("sha256")):
         raise UserError(where, "has no SHA-256 of the weights", "copy the bundle again")
     return str(value["sha256"])

@@ -15,10 +15,12 @@ from medseg.inference.bundle import Bundle
 from medseg.inference.ensemble import Preparations, predict_prepared, prepare
 from medseg.inference.inputs import find_cases
 from medseg.inference.predictor import Predictor, make_predictors
-from medseg.inference.receipt import claim, receipt
+from medseg.inference.receipt import Receipt, inputs_hash, wanted
 from medseg.inference.settings import InferenceSettings
 
 _Item = TypeVar("_Item")
+_Inputs = tuple[str, Preparations]
+"""The hash of what a case is predicted from, and the case made ready for the networks."""
 
 
 def predict_folder(
@@ -26,7 +28,7 @@ def predict_folder(
 ) -> dict[str, Path]:
     """Predicts every case found in ``input``; a case that fails costs one line and the others go on.
 
-    A prediction that exists is kept, unless ``settings.overwrite``.
+    A prediction that exists is kept, unless its scan has changed or ``settings.overwrite``.
 
     Args:
         models: folders of bundles; several are averaged.
@@ -39,7 +41,7 @@ def predict_folder(
 
     Raises:
         UserError: a bundle cannot be used, ``input`` holds nothing to predict, or ``output`` holds
-            predictions of another model.
+            predictions of another model, or files of the same names that are no predictions.
         Problems: once all others are done, one line per case or file that failed.
     """
     bundles = [Bundle.load(Path(model)) for model in models]
@@ -71,7 +73,8 @@ def predict_cases(
         Case id -> the label map.
 
     Raises:
-        UserError: the bundles predict other labels than the cohort has.
+        UserError: the bundles predict other labels than the cohort has, or ``output`` holds files of the
+            same names that are no predictions.
         Problems: once all others are done, one line per case that failed.
     """
     for bundle in bundles:
@@ -103,22 +106,54 @@ def _predict(
             usable.append(case)
     targets = {case.id: output / (case.id + label_suffix(_reference(case, modalities))) for case in usable}
     _spare_inputs(usable, targets)
-    claim(output, receipt(bundles, settings), targets.values(), replace_other)
-    due = [case for case in usable if settings.overwrite or not targets[case.id].exists()]
+    receipt = Receipt.claim(output, wanted(bundles, settings), targets.values(), replace_other)
+    due = usable
+    if not settings.overwrite:
+        due, unreadable = _due(usable, targets, receipt, modalities)
+        found += unreadable
     ahead = 0 if predictors[0].device.type == "cpu" else 1  # a CPU would only read slower
-    for case, prepared in _shown(_read_ahead(partial(_read, predictors), due, ahead), len(due)):
-        found += _write(predictors, case, prepared, targets[case.id])
+    for case, inputs in _shown(_read_ahead(partial(_read, predictors), due, ahead), len(due)):
+        found += _write(predictors, case, inputs, targets[case.id], receipt)
     if found:
         raise Problems(found)
     return targets
 
 
+def _due(
+    cases: Sequence[Case], targets: Mapping[str, Path], receipt: Receipt, modalities: Sequence[str]
+) -> tuple[list[Case], list[str]]:
+    """The cases to predict, and a line for each that cannot be compared with what it was predicted from.
+
+    The prediction of a scan that has changed is removed: nothing else says that it is out of date.
+    """
+    listed, due, lines = receipt.files, [], []
+    for case in cases:
+        target = targets[case.id]
+        try:
+            if target.exists() and listed.get(target.name) == inputs_hash(case, modalities):
+                continue
+            if target.name in listed:
+                target.unlink(missing_ok=True)
+            due.append(case)
+        except UserError as error:
+            lines.append(str(error))
+        except OSError as error:
+            lines.append(f"{target}: cannot be removed ({error.strerror or error}); its scan has changed")
+    return due, lines
+
+
 def _write(
-    predictors: Sequence[Predictor], case: Case, prepared: Callable[[], Preparations], target: Path
+    predictors: Sequence[Predictor],
+    case: Case,
+    inputs: Callable[[], _Inputs],
+    target: Path,
+    receipt: Receipt,
 ) -> Sequence[str]:
     """Predicts and writes one case; the lines of what went wrong."""
     try:
-        codes = predict_prepared(predictors, prepared())
+        digest, prepared = inputs()
+        codes = predict_prepared(predictors, prepared)
+        receipt.enter(target, digest)
         write_like(codes, _reference(case, predictors[0].plan.modalities), target)
     except Problems as problems:
         return problems.lines
@@ -144,16 +179,17 @@ def _reference(case: Case, modalities: Sequence[str]) -> Path:
     return next(case.images[m] for m in modalities if m in case.images)
 
 
-def _read(predictors: Sequence[Predictor], case: Case) -> Preparations:
+def _read(predictors: Sequence[Predictor], case: Case) -> _Inputs:
     names: Mapping[str, str] = {modality: str(path) for modality, path in case.images.items()}
-    wanted = predictors[0].plan.modalities
-    volumes = {m: read_modality(case, m) for m in wanted if m in case.images}
-    return prepare(predictors, volumes, names)
+    modalities = predictors[0].plan.modalities
+    digest = inputs_hash(case, modalities)
+    volumes = {m: read_modality(case, m) for m in modalities if m in case.images}
+    return digest, prepare(predictors, volumes, names)
 
 
 def _read_ahead(
-    read: Callable[[Case], Preparations], cases: Sequence[Case], ahead: int
-) -> Iterator[tuple[Case, Callable[[], Preparations]]]:
+    read: Callable[[Case], _Item], cases: Sequence[Case], ahead: int
+) -> Iterator[tuple[Case, Callable[[], _Item]]]:
     """Each case with a way to get what ``read`` gives or raises; the next are read while one is used."""
     if ahead == 0:
         for case in cases:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from math import prod
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ from medseg.inference.restore import matrices_back, painted, resampled_planes
 from medseg.inference.scoring import WindowScore
 from medseg.inference.settings import InferenceSettings
 from medseg.inference.sliding_window import score_planes
-from medseg.inference.windows import WindowGrid
+from medseg.inference.windows import WindowGrid, stretched
 
 
 class Predictor:
@@ -32,6 +33,8 @@ class Predictor:
         labels: what their outputs mean.
         settings: overlap, flips, precision, device.
         flip_axes: spatial axes that training mirrored; used where ``settings.flips`` is ``"auto"``.
+        flexible: whether the networks take windows of any multiple of the plan's strides. Windows then
+            are up to a quarter longer than the patch, along axes that they hold whole.
 
     Raises:
         UserError: the device is not there.
@@ -44,6 +47,7 @@ class Predictor:
         labels: Labels,
         settings: InferenceSettings | None = None,
         flip_axes: Sequence[int] = (),
+        flexible: bool = False,
     ) -> None:
         settings = settings or InferenceSettings()
         self.plan, self.labels = plan, labels
@@ -51,10 +55,8 @@ class Predictor:
         self.precision = choose_precision(settings.precision, self.device)
         self.networks = [network.to(self.device).eval() for network in networks]
         self.flip_axes = _flip_axes(settings.flips, flip_axes, plan.spatial_dims)
-        self._overlap = settings.overlap
-        batch = settings.window_batch
-        # A forward pass needs less than the training step that the plan fitted into memory.
-        self._window_batch = plan.batch_size if isinstance(batch, str) else batch
+        self._flexible, self._overlap = flexible, settings.overlap
+        self._window_batch = settings.window_batch
 
     def codes(
         self, image: NDArray[np.float32], present: NDArray[np.bool_], geometry: Geometry
@@ -88,7 +90,8 @@ class Predictor:
             device=self.device,
             precision=self.precision,
         )
-        scores = score_planes(image, score, self.grid(geometry), axis, self._window_batch)
+        grid = self.grid(geometry)
+        scores = score_planes(image, score, grid, axis, self._batch(grid))
         try:
             yield from resampled_planes(scores, matrices_back(geometry), axis)
         except torch.OutOfMemoryError:
@@ -97,8 +100,18 @@ class Predictor:
 
     def grid(self, geometry: Geometry) -> WindowGrid:
         """The windows on a case; those of a 2D plan are one slice deep."""
-        i, j, *rest = self.plan.patch_size
+        window = self.plan.patch_size
+        if self._flexible:
+            axes = zip(geometry.shape, window, self.plan.topology.divisor, strict=False)
+            window = tuple(stretched(*axis) for axis in axes)
+        i, j, *rest = window
         return WindowGrid.over(geometry.shape, (i, j, rest[0] if rest else 1), self._overlap)
+
+    def _batch(self, grid: WindowGrid) -> int:
+        """Windows per forward pass: by default no more voxels than the plan fitted into a training step."""
+        if not isinstance(self._window_batch, str):
+            return self._window_batch
+        return max(1, self.plan.batch_size * prod(self.plan.patch_size) // prod(grid.window))
 
 
 def _flip_axes(asked: bool | str, trained: Iterable[int], spatial_dims: int) -> tuple[int, ...]:
@@ -122,9 +135,11 @@ def make_predictors(bundles: Sequence[Bundle], settings: InferenceSettings) -> l
                 f"has other labels or modalities than {first.folder}",
                 "average only models of one task",
             )
-        same = [bundle.plan.preprocessing, bundle.plan.patch_size, bundle.flip_axes]
-        groups.setdefault(value_hash(same), []).append(bundle)
-    return [
-        Predictor([b.network() for b in group], group[0].plan, first.labels, settings, group[0].flip_axes)
-        for group in groups.values()
-    ]
+        same = [bundle.plan.preprocessing, bundle.plan.patch_size, bundle.plan.strides, bundle.flip_axes]
+        groups.setdefault(value_hash([*same, bundle.flexible]), []).append(bundle)
+    return [_of_one_plan(group, settings) for group in groups.values()]
+
+
+def _of_one_plan(bundles: Sequence[Bundle], settings: InferenceSettings) -> Predictor:
+    first, networks = bundles[0], [bundle.network() for bundle in bundles]
+    return Predictor(networks, first.plan, first.labels, settings, first.flip_axes, first.flexible)

@@ -1,55 +1,146 @@
-"""Which models wrote a folder of predictions, so that those of two models never mix unseen."""
+"""Which models wrote a folder of predictions, from which scans, so that nothing else is taken for them."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import medseg
+from medseg.data.source_hash import SourceHashes
 from medseg.errors import UserError
-from medseg.files import write_json
-from medseg.inference.bundle import Bundle
+from medseg.files import value_hash, write_json
+from medseg.inference.manifest import MAX_BYTES, is_sha256, read_patients
 from medseg.inference.settings import InferenceSettings
+
+if TYPE_CHECKING:
+    from medseg.data.cohort import Case
+    from medseg.inference.bundle import Bundle
 
 RECEIPT = "prediction.json"
 
 
-def receipt(bundles: Sequence[Bundle], settings: InferenceSettings) -> dict[str, Any]:
-    """What decides a prediction: the bundles by their hashes, and the settings that change results."""
+def wanted(bundles: Sequence[Bundle], settings: InferenceSettings) -> dict[str, Any]:
+    """What decides a prediction: the bundles, with whom they saw, and the settings that change results."""
     return {
         "medseg": medseg.__version__,
-        "models": [{"cohort": b.cohort, "hash": b.hash, "weights": b.weights_hash} for b in bundles],
+        "models": [
+            {"cohort": b.cohort, "hash": b.hash, "weights": b.weights_hash, "patients": b.patients.to_dict()}
+            for b in bundles
+        ],
         "settings": {"overlap": settings.overlap, "flips": settings.flips, "precision": settings.precision},
     }
 
 
-def claim(folder: Path, wanted: Mapping[str, Any], targets: Iterable[Path], replace_other: bool) -> None:
-    """Leaves the receipt in ``folder``, before the first prediction.
-
-    Args:
-        folder: of the predictions.
-        wanted: the receipt.
-        targets: the predictions to come; those that were made otherwise are removed first, so that a
-            kill at any moment leaves no prediction under the receipt of another model.
-        replace_other: whether predictions that were made otherwise may be replaced.
+def inputs_hash(case: Case, modalities: Iterable[str]) -> str:
+    """The hash of what a case is predicted from: the content of its images, DICOM folders included.
 
     Raises:
-        UserError: there are such predictions and they may not, or the folder cannot be written.
+        UserError: a file cannot be read.
     """
-    path = folder / RECEIPT
-    if path.exists() and _deciding(_read(path)) != _deciding(wanted):
-        if not replace_other:
+    images = {modality: case.images[modality] for modality in modalities if modality in case.images}
+    hashes = SourceHashes(Path(os.devnull))  # remembers nothing: a changed scan is to be found
+    found = {path: hashes.of(path) for path in set(images.values())}
+    return value_hash({m: [found[path], case.components.get(m)] for m, path in images.items()})
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """``prediction.json`` in a folder that is claimed for one model's predictions.
+
+    A file is listed, with the hash of its case's images, just before it is written and never while it
+    holds anything else. So what is listed and there is a prediction, whenever a process was killed.
+
+    Attributes:
+        folder: of the predictions.
+        decides: what was `wanted`.
+    """
+
+    folder: Path
+    decides: Mapping[str, Any]
+
+    @classmethod
+    def claim(
+        cls, folder: Path, decides: Mapping[str, Any], targets: Iterable[Path], replace_other: bool
+    ) -> Receipt:
+        """Leaves the receipt in ``folder``, before the first prediction.
+
+        Args:
+            folder: of the predictions.
+            decides: what is `wanted`; all predictions that were made otherwise are removed first.
+            targets: the predictions to come.
+            replace_other: whether predictions that were made otherwise may be removed.
+
+        Raises:
+            UserError: there are such predictions and they may not, a target is there and no prediction,
+                the receipt is damaged, or the folder cannot be written.
+        """
+        path = folder / RECEIPT
+        old = _read(path) if path.exists() else None
+        same = old is not None and _deciding(old) == _deciding(decides)
+        if old is not None and not same and not replace_other:
             fix = "choose another folder, or inference.overwrite=true"
             raise UserError(f"output={folder}", "holds predictions of another model or other settings", fix)
-        for target in targets:
+        listed: dict[str, str] = old["files"] if old is not None else {}
+        _refuse_foreign(folder, listed, targets)
+        try:
+            for name in () if same else listed:
+                (folder / name).unlink(missing_ok=True)
+            write_json(path, {**decides, "files": listed if same else {}})
+        except OSError as error:
+            problem = f"cannot be written ({error.strerror or error})"
+            raise UserError(f"output={folder}", problem, "choose a folder of yours with free space") from None
+        return cls(folder, decides)
+
+    @property
+    def files(self) -> dict[str, str]:
+        """The listed names with the hashes of their inputs, as they are now on disk.
+
+        Raises:
+            UserError: the receipt is no longer this one.
+        """
+        content = _read(self.folder / RECEIPT)
+        if _deciding(content) != _deciding(self.decides):
+            problem = "another model's predictions were started there meanwhile"
+            raise UserError(f"output={self.folder}", problem, "give every model a folder of its own")
+        return dict(content["files"])
+
+    def enter(self, target: Path, inputs: str) -> None:
+        """Lists ``target``, which is written next, as predicted from ``inputs``.
+
+        Raises:
+            UserError: something else is there.
+            OSError: the folder cannot be written.
+        """
+        listed = self.files  # read again: another process may predict other cases into the folder
+        _refuse_foreign(self.folder, listed, [target])
+        if listed.get(target.name) != inputs:
             target.unlink(missing_ok=True)
-    try:
-        write_json(path, wanted)
-    except OSError as error:
-        problem = f"cannot be written ({error.strerror or error})"
-        raise UserError(f"output={folder}", problem, "choose a folder of yours with free space") from None
+            write_json(self.folder / RECEIPT, {**self.decides, "files": {**listed, target.name: inputs}})
+
+
+def seen_by(folder: Path) -> Callable[[str], bool] | None:
+    """Tells of a patient whether any model that predicted into ``folder`` saw it; ``None``: no receipt.
+
+    Raises:
+        UserError: the receipt is damaged.
+    """
+    path = folder / RECEIPT
+    if not path.exists():
+        return None
+    seen = [read_patients(model["patients"], str(path)) for model in _read(path)["models"]]
+    return lambda patient: any(patient in patients for patients in seen)
+
+
+def _refuse_foreign(folder: Path, listed: Mapping[str, str], targets: Iterable[Path]) -> None:
+    foreign = sorted(t.name for t in targets if t.name not in listed and os.path.lexists(t))
+    if foreign:
+        more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
+        problem = f"{foreign[0]}{more} there: not predictions that {RECEIPT} lists"
+        raise UserError(f"output={folder}", problem, "choose another folder, or move them away")
 
 
 def _deciding(content: Mapping[str, Any]) -> list[Any]:
@@ -57,8 +148,31 @@ def _deciding(content: Mapping[str, Any]) -> list[Any]:
 
 
 def _read(path: Path) -> dict[str, Any]:
+    fix = "move it away with its predictions, or name another folder"
     try:
+        if path.stat().st_size > MAX_BYTES:
+            raise UserError(str(path), f"is larger than {MAX_BYTES >> 20} MiB", fix)
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return content if isinstance(content, dict) else {}
+    except (OSError, ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(str(path), f"cannot be read as JSON ({reason})", fix) from None
+    if not _is_receipt(content):
+        raise UserError(str(path), "is not a receipt that this medseg wrote", fix)
+    return dict(content)
+
+
+def _is_receipt(content: object) -> bool:
+    if not isinstance(content, dict):
+        return False
+    models, files = content.get("models"), content.get("files")
+    return (
+        isinstance(models, list)
+        and all(isinstance(m, dict) and isinstance(m.get("patients"), dict) for m in models)
+        and isinstance(files, dict)
+        # What is listed may be removed, so it must lie in the folder itself.
+        and all(_is_plain(name) and is_sha256(inputs) for name, inputs in files.items())
+    )
+
+
+def _is_plain(name: str) -> bool:
+    return name not in ("", ".", "..", RECEIPT) and not any(sign in name for sign in "/\\\0")

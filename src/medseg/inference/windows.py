@@ -12,6 +12,19 @@ from numpy.typing import NDArray
 SIGMA = 1 / 8
 """Standard deviation of the Gaussian weights, as a share of the window (nnU-Net, Isensee 2021)."""
 
+STRETCH = 1.25
+"""How much longer than the patch a window may be along an axis that it then holds whole."""
+
+
+def stretched(size: int, window: int, step: int) -> int:
+    """The window's length along an axis of ``size`` voxels, for networks that take multiples of ``step``.
+
+    An axis that is little longer than the window would need two or three; one that holds it all is less
+    to compute, most of all where several axes are so: their numbers of windows multiply.
+    """
+    whole = -(-size // step) * step
+    return whole if window < whole <= STRETCH * window else window
+
 
 def window_starts(size: int, window: int, overlap: float) -> tuple[int, ...]:
     """The first voxels of evenly spread windows along one axis, in increasing order.

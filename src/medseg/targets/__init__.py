@@ -7,7 +7,7 @@ its package was admitted by name with `allow`, ``MEDSEG_ALLOW`` or ``--allow``. 
 read from their source, so checking a spec imports nothing.
 """
 
-from medseg.targets.admission import SLOTS, allow, refusal, targets_of
+from medseg.targets.admission import SLOTS, admitted, allow, refusal, targets_of
 from medseg.targets.annotations import converted, mismatch
 from medseg.targets.checks import build, nearest, problems
 from medseg.targets.signature import Parameter, constants, doc_of, parameters
@@ -15,6 +15,7 @@ from medseg.targets.signature import Parameter, constants, doc_of, parameters
 __all__ = [
     "SLOTS",
     "Parameter",
+    "admitted",
     "allow",
     "build",
     "constants",

@@ -64,6 +64,14 @@ class LocalLogger(Logger):
                     writer.writerow(((step or 0) + 1, epoch, f"{self.minutes:.3f}", name, repr(float(value))))
 
     @rank_zero_only
+    def complete(self, metrics: Mapping[str, float], step: int) -> None:
+        """Writes those of ``metrics`` that are not in the file at this step."""
+        there = {row["name"] for row in read_metrics(self.path) if row["step"] == step + 1}
+        missing = {name: value for name, value in metrics.items() if name not in there}
+        if missing.keys() - {"epoch"}:
+            self.log_metrics(missing, step)
+
+    @rank_zero_only
     def rewind(self, step: int) -> None:
         """Drops the rows beyond ``step`` and goes on counting minutes from the last that is kept."""
         kept = [row for row in read_metrics(self.path) if row["step"] <= step]

@@ -68,6 +68,7 @@ def build_wandb(
             program_relpath="medseg",
             x_disable_meta=True,
             x_disable_machine_info=True,
+            x_save_requirements=False,
         ),
     )
 
@@ -77,7 +78,9 @@ def allowed_config(config: Mapping[str, Any]) -> dict[str, Any]:
 
     def clean(value: Any) -> Any:
         if isinstance(value, Mapping):
-            return {str(key): clean(item) for key, item in value.items()}
+            return {
+                str(key): "(path)" if key == "file" and item else clean(item) for key, item in value.items()
+            }
         if isinstance(value, list | tuple):
             return [clean(item) for item in value]
         return "(path)" if isinstance(value, str) and ("/" in value or "\\" in value) else value

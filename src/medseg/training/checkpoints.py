@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from medseg.files import file_hash, publish, scratch_path
 
 NAME = re.compile(r"(\d{8})-([0-9a-f]{64})\.ckpt")
 KEPT = 2
+Log = Callable[[Mapping[str, float], int], None]
 
 
 class AtomicCheckpointIO(CheckpointIO):
@@ -79,11 +81,56 @@ def newest_whole(folder: Path) -> Path | None:
 
 
 class CheckpointEveryEpoch(L.Callback):
-    """Saves after every training epoch and once more where training is stopped early."""
+    """Saves after every training epoch; the last of all callbacks, so that the others' state is in it.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    Lightning logs the numbers of an epoch only after its checkpoint is written. So the checkpoint carries
+    them, and a training that goes on from it writes those that a kill kept from the log.
+
+    Args:
+        folder: of the checkpoints.
+        complete: writes numbers at a step unless they are there. (Lightning sets a callback's ``log``.)
+        looks: the epochs after which whole volumes are validated.
+    """
+
+    def __init__(self, folder: Path, complete: Log, looks: Collection[int]) -> None:
+        self.folder, self.complete, self.looks = folder, complete, frozenset(looks)
+        self._last: dict[str, Any] = {}
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Called last of all callbacks, so that the others' state is in it."""
+        """Saves; weights that are no numbers are refused, so that the one before stays whole."""
+        if not all(bool(torch.isfinite(weight).all()) for weight in pl_module.parameters()):
+            where = f"step {trainer.global_step}"
+            raise UserError(where, "a weight of the network is not finite", "lower optimizer.lr")
+        kinds = ("train/", "validation_volume/") if trainer.current_epoch in self.looks else ("train/",)
+        numbers = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith(kinds)}
+        numbers["epoch"] = float(trainer.current_epoch)
+        self._last = {"step": trainer.global_step - 1, "numbers": numbers}
         trainer.save_checkpoint(self.folder, weights_only=False)
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Completes the log of the epoch that training goes on from."""
+        if self._last:
+            self.complete(self._last["numbers"], self._last["step"])
+
+    def state_dict(self) -> dict[str, Any]:
+        """The numbers of the last epoch."""
+        return self._last
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes them back."""
+        self._last = state_dict
+
+
+class LastStep(L.Callback):
+    """Ends a training at its last step, within an epoch too.
+
+    Lightning's own ``max_steps`` would run the end of an epoch a second time after a resume.
+    """
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+
+    def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
+        """Called after every batch."""
+        if trainer.global_step >= self.steps:
+            trainer.should_stop = True

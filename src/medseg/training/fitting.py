@@ -18,7 +18,7 @@ from medseg.targets import build, constants
 from medseg.tracking.local import LocalLogger
 from medseg.tracking.weights_and_biases import Pseudonyms, build_wandb, finish_wandb, send_pictures
 from medseg.training.budget import seconds_per_step, steps_for
-from medseg.training.checkpoints import AtomicCheckpointIO, CheckpointEveryEpoch
+from medseg.training.checkpoints import AtomicCheckpointIO, CheckpointEveryEpoch, LastStep
 from medseg.training.console import ConsoleProgress
 from medseg.training.finite_loss import FiniteLoss
 from medseg.training.module import SegmentationModule
@@ -93,7 +93,7 @@ class Fitting:
             queues,
             watched if recipe.training.validation_patches else None,
             batch_size=prepared.plan.batch_size,
-            steps_per_epoch=min(recipe.training.epoch_steps, steps) * recipe.training.accumulate,
+            steps_per_epoch=self._epoch_steps(steps) * recipe.training.accumulate,
             workers=recipe.training.workers,
             validation_samples=recipe.training.validation_patches,
         )
@@ -110,6 +110,9 @@ class Fitting:
             self.recipe.seed,
             labelled,
         )
+
+    def _epoch_steps(self, steps: int) -> int:
+        return min(self.recipe.training.epoch_steps, steps)
 
     def measure_steps(self) -> int:
         """The number of steps asked for, or as many as fit the minutes asked for on this machine."""
@@ -133,8 +136,7 @@ class Fitting:
         training = self.recipe.training
         device = _device(training.accelerator)
         return L.Trainer(
-            max_steps=steps,
-            max_epochs=-1,
+            max_epochs=math.ceil(steps / self._epoch_steps(steps)),
             accelerator=training.accelerator,
             devices=training.devices,
             num_nodes=training.nodes,
@@ -174,9 +176,10 @@ class Fitting:
 
     def _callbacks(self, steps: int) -> list[L.Callback]:
         training, prepared = self.recipe.training, self.prepared
-        callbacks: list[L.Callback] = [FiniteLoss()]
-        if training.volume_validations:
-            epochs = math.ceil(steps / training.epoch_steps)
+        callbacks: list[L.Callback] = [FiniteLoss(), LastStep(steps)]
+        epochs = math.ceil(steps / self._epoch_steps(steps))
+        looks = look_epochs(epochs, training.volume_validations)
+        if looks:
             watched = prepared.validation[: training.volume_cases or None]
             callbacks.append(
                 VolumeValidation(
@@ -184,14 +187,15 @@ class Fitting:
                     prepared.store,
                     prepared.plan,
                     watched,
-                    look_epochs(epochs, training.volume_validations),
+                    looks,
                     self.recipe.inference,
                     training.patience,
                     show=self._show if self.recipe.tracking.wandb != "disabled" else None,
                     pictures=self.recipe.tracking.overlays,
                 )
             )
-        return [*callbacks, ConsoleProgress(self.console, steps), CheckpointEveryEpoch(self.run.checkpoints)]
+        checkpoints = CheckpointEveryEpoch(self.run.checkpoints, self.local.complete, looks)
+        return [*callbacks, ConsoleProgress(self.console, steps), checkpoints]
 
     def rewind(self, step: int) -> None:
         """Drops what was logged beyond the step that training goes on from."""

@@ -9,11 +9,12 @@ from rich.console import Console
 from medseg.data.cohort import Case, Cohort
 from medseg.data.fingerprint import fingerprint
 from medseg.data.plan import Plan, make_plan
-from medseg.data.source import open_cohort
-from medseg.data.splits import Split, cohort_for_training, make_split
+from medseg.data.splits import Split
 from medseg.data.store import Store, build_store
+from medseg.data.trainable import open_for_training, workers_for
 from medseg.data.verify import verify
 from medseg.errors import Problems, UserError
+from medseg.targets import constants
 from medseg.training.recipe import Recipe
 from medseg.training.run_folder import RunFolder
 
@@ -48,56 +49,33 @@ def prepare(recipe: Recipe, run: RunFolder, console: Console) -> Prepared:
         Problems: the cohort has errors that a training may not start with.
         UserError: the fold has no labelled training case, or no validation case.
     """
-    whole = open_cohort(recipe.data)
-    split = _split(recipe, run, whole)
-    cohort = cohort_for_training(whole, split)
+    cohort, split = open_for_training(recipe.data, recipe.split, run.split)
     if recipe.training.verify:
         _verify(cohort, split, console)
+    if not run.split.exists():
+        split.save(run.split)
     train = split.cases(cohort, recipe.fold, "train")
+    if "unlabelled" not in constants(recipe.objective["_target_"])["STREAMS"]:
+        train = tuple(case for case in train if case.labelled)
     validation = split.cases(cohort, recipe.fold, "validation")
     labelled = tuple(case.id for case in train if case.labelled)
-    if not labelled:
-        raise UserError(
-            "split", f"fold {recipe.fold} has no labelled case to train on", "add labels or lower split.folds"
-        )
-    if not validation:
-        raise UserError(
-            "split", f"fold {recipe.fold} has no labelled case to validate on", "lower split.folds"
-        )
-    plan = _plan(recipe, run, cohort, (*train, *validation))
-    cases = (*train, *validation)
+    for name, cases in (("train", labelled), ("validation", validation)):
+        if not cases:
+            problem = f"fold {recipe.fold} has no labelled {name} case"
+            raise UserError("split", problem, "add labels, or change split.folds")
+    plan = _plan(recipe, run, cohort, train)
     store = build_store(
         cohort,
-        cases,
+        (*train, *validation),
         plan,
         cache=recipe.data.cache_folder,
-        workers=0,
-        with_labels=[c.id for c in cases if c.labelled],
+        workers=workers_for((*train, *validation)),
+        with_labels=[c.id for c in (*train, *validation) if c.labelled],
     )
-    run.note(
-        cases={
-            "train": len(labelled),
-            "unlabelled": len(train) - len(labelled),
-            "validation": len(validation),
-        },
-        cohort=cohort.name,
-        split_hash=split.hash,
-        store=store.key,
-    )
-    return Prepared(
-        cohort, split, plan, store, labelled, tuple(c.id for c in train if not c.labelled), validation
-    )
-
-
-def _split(recipe: Recipe, run: RunFolder, cohort: Cohort) -> Split:
-    """The run's own split, or a new one that is kept from now on."""
-    if run.split.exists():
-        split = Split.load(run.split)
-        split.validate(cohort)
-        return split
-    split = make_split(cohort, recipe.split)
-    split.save(run.split)
-    return split
+    unlabelled = tuple(case.id for case in train if not case.labelled)
+    counts = {"train": len(labelled), "unlabelled": len(unlabelled), "validation": len(validation)}
+    run.note(cases=counts, cohort=cohort.name, split_hash=split.hash, store=store.key)
+    return Prepared(cohort, split, plan, store, labelled, unlabelled, validation)
 
 
 def _verify(cohort: Cohort, split: Split, console: Console) -> None:
@@ -113,9 +91,9 @@ def _verify(cohort: Cohort, split: Split, console: Console) -> None:
 
 
 def _plan(recipe: Recipe, run: RunFolder, cohort: Cohort, cases: tuple[Case, ...]) -> Plan:
-    """The run's own plan, or a new one that is kept from now on."""
+    """The run's own plan, or a new one, of the training cases alone, that is kept from now on."""
     if run.plan.exists():
         return Plan.load(run.plan)
-    plan = make_plan(fingerprint(cohort, cases), cohort.labels, recipe.plan)
+    plan = make_plan(fingerprint(cohort, cases, workers_for(cases)), cohort.labels, recipe.plan)
     plan.save(run.plan)
     return plan

@@ -28,6 +28,7 @@ class Recipe:
         name: the study that the run belongs to; the folder above the run's own.
         config: the whole configuration as plain data, as it is written to the run's folder.
         overrides: what was given on the command line.
+        flags: the flags given before them: admitted packages, configuration folders.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Recipe:
     id: str | None = None
     config: dict[str, Any] = field(default_factory=dict)
     overrides: list[str] = field(default_factory=list)
+    flags: list[str] = field(default_factory=list)
 
     @property
     def run_id(self) -> str:

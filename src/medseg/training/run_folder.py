@@ -94,8 +94,6 @@ class RunFolder:
                     "give another id=, or remove the folder",
                 )
             return
-        write_text(self.config, yaml.safe_dump(recipe.config, sort_keys=False, allow_unicode=True))
-        write_text(self.path / "overrides.txt", "".join(line + "\n" for line in recipe.overrides))
         self.note(
             name=recipe.name,
             id=recipe.run_id,
@@ -105,25 +103,24 @@ class RunFolder:
             overrides=recipe.overrides,
             **surroundings(),
         )
+        write_text(self.path / "overrides.txt", "".join(line + "\n" for line in recipe.overrides))
+        # Last: where it is there, so is the rest.
+        write_text(self.config, yaml.safe_dump(recipe.config, sort_keys=False, allow_unicode=True))
 
-    def write_reproduce(self, overrides: list[str], steps: int) -> None:
-        """``reproduce.sh``: the same command with the number of steps that was measured."""
-        kept = [
-            word for word in overrides if not word.startswith(("training.steps=", "training.minutes=", "id="))
-        ]
-        words = [
-            "medseg",
-            "train",
-            *kept,
-            f"training.steps={steps}",
-            "training.minutes=null",
-            'id="${1:-reproduced}"',
-        ]
-        command = " ".join(word if word.startswith("id=") else shlex.quote(word) for word in words)
+    def write_reproduce(self, recipe: Recipe, steps: int) -> None:
+        """``reproduce.sh``: the same command with this run's plan, split and number of steps."""
+        replaced = ("training.steps=", "training.minutes=", "id=", "plan.file=", "split.file=")
+        kept = [word for word in recipe.overrides if not word.startswith(replaced)]
+        words = ["medseg", "train", *recipe.flags, *kept, f"training.steps={steps}", "training.minutes=null"]
+        command = " ".join(shlex.quote(word) for word in words)
+        back = shlex.quote(os.path.relpath(Path.cwd(), self.path))
         text = (
             "#!/usr/bin/env bash\n"
-            "# Runs this training again, from the folder it was started in: reproduce.sh [ID]\n"
-            f"set -euo pipefail\n{command}\n"
+            "# Runs this training again under another id: reproduce.sh [ID]\n"
+            "set -euo pipefail\n"
+            'here=$(cd "$(dirname "$0")" && pwd)\n'
+            f'cd "$here"/{back}\n'
+            f'{command} plan.file="$here/plan.yaml" split.file="$here/split.json" id="${{1:-reproduced}}"\n'
         )
         target = self.path / "reproduce.sh"
         write_text(target, text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 OPTIMIZERS = ("adamw", "adam", "sgd")
@@ -61,8 +62,12 @@ class TrainingSettings:
             found.append("steps: neither steps nor minutes is given; set one of them")
         for name in ("steps", "minutes", "threads", "patience"):
             value = getattr(self, name)
-            if value is not None and value <= 0:
-                found.append(f"{name}: {value} is not positive; give a number above 0")
+            if value is not None and not 0 < value < math.inf:
+                found.append(f"{name}: {value} is not positive and finite; give a number above 0")
+        if self.devices * self.nodes > 1:
+            found.append(
+                f"devices: {self.devices * self.nodes} processes cannot share a run yet; use 1 on 1 node"
+            )
         for name in ("epoch_steps", "accumulate", "devices", "nodes"):
             if getattr(self, name) < 1:
                 found.append(f"{name}: {getattr(self, name)} is less than 1; give 1 or more")
@@ -105,8 +110,8 @@ class OptimizerSettings:
         found = []
         if self.name not in OPTIMIZERS:
             found.append(f"name: {self.name!r} is unknown; use one of {', '.join(OPTIMIZERS)}")
-        if self.lr <= 0:
-            found.append(f"lr: {self.lr} is not positive; give a learning rate above 0")
+        if not 0 < self.lr < math.inf:
+            found.append(f"lr: {self.lr} is not positive and finite; give a learning rate above 0")
         if self.weight_decay < 0:
             found.append(f"weight_decay: {self.weight_decay} is negative; give 0 or more")
         for name, values in (("momentum", (self.momentum,)), ("betas", self.betas)):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 import torch
 from rich.console import Console
 
@@ -33,13 +32,13 @@ def train(**choices: Any) -> Path:
     """
     recipe, console = Recipe(**choices), Console()
     run = RunFolder(recipe.folder)
-    if run.record.get("status") == "finished":
-        console.print(f"{run.path} is finished already; see report.html there, or give another id=")
-        return run.path
     quieten()
     run.claim()
     try:
         run.begin(recipe)
+        if run.record.get("status") == "finished":
+            console.print(f"{run.path} is finished already; see report.html there", soft_wrap=True)
+            return run.path
         console.print(f"run {run.path}", soft_wrap=True)
         if recipe.training.threads is not None:
             torch.set_num_threads(recipe.training.threads)
@@ -66,18 +65,18 @@ def _fit(recipe: Recipe, run: RunFolder, prepared: Prepared, console: Console) -
     fitting = Fitting(recipe, run, prepared, console)
     steps = run.record.get("steps") or fitting.measure_steps()
     run.note(steps=steps, status="training")
-    run.write_reproduce(recipe.overrides, steps)
+    run.write_reproduce(recipe, steps)
     module = fitting.module(steps)
     trainer = fitting.trainer(steps)
     newest = newest_whole(run.checkpoints)
     if newest is not None:
         console.print(f"resuming from step {int(newest.name[:8])} of {steps}")
-        fitting.rewind(int(newest.name[:8]))
-    L.seed_everything(recipe.seed, verbose=False)
-    trainer.fit(
-        module, fitting.datamodule(steps), ckpt_path=str(newest) if newest else None, weights_only=True
-    )
-    fitting.close()
+    fitting.rewind(int(newest.name[:8]) if newest else 0)
+    checkpoint = str(newest) if newest else None
+    try:
+        trainer.fit(module, fitting.datamodule(steps), ckpt_path=checkpoint, weights_only=True)
+    finally:
+        fitting.close()
     if trainer.is_global_zero:
         _publish(recipe, run, prepared, module.network, fitting)
 

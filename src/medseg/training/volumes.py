@@ -62,6 +62,15 @@ class VolumeValidation(L.Callback):
         self.best, self.looks_since_best = -math.inf, 0
         self.show, self.pictures = show, pictures if show is not None else 0
 
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """A training that had stalled when it was killed stays stopped."""
+        if self._stalled:
+            trainer.should_stop = True
+
+    @property
+    def _stalled(self) -> bool:
+        return self.patience is not None and self.looks_since_best >= self.patience
+
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Runs after the epochs asked for."""
         if trainer.current_epoch not in self.epochs:
@@ -119,7 +128,7 @@ class VolumeValidation(L.Callback):
             self.best, self.looks_since_best = dice, 0
         else:
             self.looks_since_best += 1
-        if self.patience is not None and self.looks_since_best >= self.patience:
+        if self._stalled:
             trainer.should_stop = True
 
     def state_dict(self) -> dict[str, float]:

@@ -111,6 +111,15 @@ def test_raters_give_the_reference(tmp_path: Path) -> None:
         read_label(Case("A", "A", {}, raters=files), labels)
 
 
+def test_raters_of_other_places_are_not_mixed(tmp_path: Path) -> None:
+    opinion, elsewhere = np.ones((4, 5, 6), np.uint8), AFFINE.copy()
+    elsewhere[0, 3] += 4
+    files = {"one": volume(tmp_path / "one.nii", opinion), "two": tmp_path / "two.nii"}
+    nib.save(nib.Nifti1Image(opinion, elsewhere), files["two"])
+    with pytest.raises(UserError, match=r"two\.nii: the voxels lie up to 4 mm elsewhere"):
+        read_label(Case("A", "A", {}, raters=files), LABELS)
+
+
 def test_colour_pictures_become_modalities_or_grey(tmp_path: Path) -> None:
     rng = np.random.Generator(np.random.Philox(3))
     for name in ("a", "b"):

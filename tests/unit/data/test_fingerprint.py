@@ -100,3 +100,16 @@ def test_every_unusable_case_is_named(cohort, tmp_path: Path):
     assert len(found.value.lines) == 3
     with pytest.raises(UserError, match="no training case"):
         fingerprint(cohort, [])
+
+
+@pytest.mark.parametrize("what", ["label", "T2"])
+@pytest.mark.parametrize(("shape", "shift"), [((18, 16, 11), 0), ((18, 16, 13), 0), ((18, 16, 12), 7)])
+def test_files_of_other_grids_are_refused(cohort, tmp_path: Path, what, shape, shift):
+    affine = np.diag([1.0, 1.0, 2.0, 1.0])
+    affine[0, 3] = shift
+    path = tmp_path / "other.nii.gz"
+    nib.save(nib.Nifti1Image(np.ones(shape, np.uint8), affine), path)
+    case = cohort.cases[0]
+    other = {"label": path} if what == "label" else {"images": {**case.images, "T2": path}}
+    with pytest.raises(UserError, match=f"case0, {what}: (another shape|the voxels lie)"):
+        fingerprint(cohort, [replace(case, **other)])

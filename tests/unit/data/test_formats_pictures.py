@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import numpy as np
@@ -86,3 +87,33 @@ def test_broken_pictures_are_named(tmp_path: Path) -> None:
     for name in ("short.png", "text.png", "empty.tif", "bomb.png"):
         with pytest.raises(UserError, match=name):
             read_volume(tmp_path / name)
+
+
+def test_damage_anywhere_in_a_picture_is_told_as_such(tmp_path: Path) -> None:
+    pages = [Image.fromarray(picture((6, 7))) for _ in range(3)]
+    for name, more in (("a.tif", pages[1:]), ("a.gif", pages[1:])):
+        pages[0].save(tmp_path / name, save_all=True, append_images=more)
+    Image.fromarray(picture((6, 7, 3))).save(tmp_path / "a.png")
+    random = np.random.Generator(np.random.Philox(5))
+    for name in ("a.tif", "a.gif", "a.png"):
+        whole = (tmp_path / name).read_bytes()
+        for _ in range(60):
+            broken = bytearray(whole)
+            for place in random.integers(0, len(broken), 4):
+                broken[place] = random.integers(0, 256)
+            (tmp_path / f"x{name}").write_bytes(bytes(broken))
+            for read in (read_header, read_volume):
+                with contextlib.suppress(UserError):
+                    read(tmp_path / f"x{name}")
+
+
+def test_a_page_without_dimensions_is_named(tmp_path: Path) -> None:
+    pages = [Image.fromarray(picture((6, 7))) for _ in range(2)]
+    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
+    whole = (tmp_path / "a.tif").read_bytes()
+    assert whole[:2] == b"II"
+    width = whole.rindex(b"\x00\x01\x04\x00\x01\x00\x00\x00")  # tag 256 of the second page
+    (tmp_path / "none.tif").write_bytes(whole[:width] + b"\x09" + whole[width + 1 :])
+    for read in (read_header, read_volume):
+        with pytest.raises(UserError, match=r"none\.tif.*Missing dimensions"):
+            read(tmp_path / "none.tif")

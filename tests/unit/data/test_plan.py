@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -328,3 +329,20 @@ def test_the_hippocampus_is_planned_as_measured(shared_data: Path):
     made = make_plan(fingerprint(cohort, cohort.cases), cohort.labels, PlanSettings(), SMALL_CPU)
     assert made.patch_size == (40, 56, 40)
     assert (made.batch_size, made.widths) == (4, (16, 32, 64, 128))
+
+
+@pytest.mark.parametrize(
+    ("shape", "axes"), [((1, 40, 30), (1, 2, 0)), ((40, 1, 30), (0, 2, 1)), ((40, 30, 1), (0, 1, 2))]
+)
+def test_single_slices_are_learnt_in_their_own_plane(shape, axes):
+    made = plan(look(shape, (3.0, 1.0, 0.8), cases=5, dims=2))
+    assert made.axes == axes
+    assert made.spacing == tuple((3.0, 1.0, 0.8)[axis] for axis in axes)
+
+
+def test_slices_across_the_others_are_named():
+    slices, stack = look((1, 40, 30), (1.0, 1.0, 1.0), cases=5, dims=2), look((3, 40, 30), (1.0, 1.0, 1.0))
+    odd = (replace(stack.cases[0], id="thick"), replace(slices.cases[0], id="axial", shape=(40, 30, 1)))
+    with pytest.raises(Problems) as found:
+        plan(replace(slices, cases=slices.cases + odd))
+    assert [line.split(":")[0] for line in found.value.lines] == ["axial", "thick"]

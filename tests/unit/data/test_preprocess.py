@@ -224,3 +224,15 @@ def test_positions_are_true_seeded_and_few():
     assert all((found[code] == again[code]).all() for code in found)
     assert (labelled_positions(codes, [6], most=100)[1] != found[1]).any()
     assert len(labelled_positions(codes, [5])[1]) == (codes == 1).sum()
+
+
+def test_a_single_slice_across_a_two_dimensional_plan_is_refused():
+    image = np.ones((8, 9, 1), np.float32)
+    plan = a_plan(dims=2)
+    assert preprocess_case({"MR": volume(image)}, None, plan, LABELS).geometry.shape == (8, 9, 1)
+    coronal = axis_affine((0, 2, 1), (False,) * 3, (1, 1, 1))
+    with pytest.raises(UserError, match="MR: its slice lies across"):
+        preprocess_case({"MR": volume(image, coronal)}, None, plan, LABELS)
+    turned = replace(plan, axes=(0, 2, 1))
+    done = preprocess_case({"MR": volume(image, coronal)}, None, turned, LABELS)
+    assert done.geometry.shape == (8, 9, 1)

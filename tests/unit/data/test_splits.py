@@ -160,3 +160,23 @@ def test_a_training_cannot_read_the_labels_of_test_patients():
     assert hidden == set(split.test_patients)
     assert len(hidden) == 3
     assert split.cases(safe, 0, "train") == split.cases(cohort, 0, "train")
+
+
+def test_the_folds_of_a_table_hold_without_labels_too():
+    rows = [(f"p{n}", None, n >= 3) for n in range(12)]
+    given_folds = {"p0": -1, "p1": 0, "p3": 0}
+    cohort = bare(rows, given_folds)
+    split = make_split(cohort, SplitSettings(3))
+    assert [split.patients[p] for p in ("p0", "p1", "p2", "p3")] == [TEST, 0, UNLABELLED, 0]
+    assert {case.patient for case in split.cases(cohort, 0, "train")} >= {"p2"}
+    assert not {"p0", "p1"} & {case.patient for case in split.cases(cohort, 0, "train")}
+    dealt = Counter(split.patients[f"p{n}"] for n in range(3, 12))
+    assert dealt == {0: 3, 1: 3, 2: 3}  # unlabelled patients of a fold take no one's place
+
+
+def test_a_fold_of_unlabelled_patients_alone_is_not_filled():
+    rows = [("p0", None, True), ("p1", None, True), ("p2", None, False)]
+    with pytest.raises(UserError, match="3 folds cannot be filled by 2 patients"):
+        make_split(bare(rows, {"p0": 0, "p1": 1, "p2": 2}), SplitSettings(5))
+    with pytest.raises(UserError, match="the table has fold 7"):
+        make_split(bare(rows, {"p2": 7}), SplitSettings(2))

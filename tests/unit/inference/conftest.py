@@ -13,7 +13,7 @@ from medseg.contracts import Labels
 from medseg.data.plan import Plan
 from medseg.inference.bundle import save_bundle
 
-from .toys import EARLY, TWO_CLASSES, UNET, make_network, tiny_plan
+from .toys import EARLY, TWO_CLASSES, UNET, make_network, tiny_plan, write_scan
 
 
 @pytest.fixture(autouse=True)
@@ -44,3 +44,11 @@ def make_bundle(tmp_path: Path) -> Callable[..., Path]:
         )
 
     return make
+
+
+@pytest.fixture
+def scans(tmp_path: Path) -> Path:
+    """A folder of three cases of one modality."""
+    for n in range(3):
+        write_scan(tmp_path / "in" / f"case{n}.nii.gz", n)
+    return tmp_path / "in"

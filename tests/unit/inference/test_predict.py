@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from medseg.contracts import Labels
-from medseg.data.cohort import Case, Cohort
+from medseg.data.cohort import Case
 from medseg.errors import Problems, UserError
 from medseg.inference.bundle import Bundle
 from medseg.inference.ensemble import predict_prepared, prepare
@@ -15,27 +15,9 @@ from medseg.inference.predictor import make_predictors
 from medseg.inference.receipt import RECEIPT
 from medseg.inference.settings import InferenceSettings
 
-from .toys import TWO_CLASSES, tiny_plan
+from .toys import tiny_plan, toy_cohort, voxels, write_scan
 
 SETTINGS = InferenceSettings(device="cpu", precision="32")
-
-
-def write_scan(path: Path, seed: int = 0, shape=(10, 9, 12)) -> Path:
-    array = np.random.Generator(np.random.Philox(seed)).normal(size=shape).astype(np.float32)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    nib.save(nib.Nifti1Image(array, np.diag([-1.0, 1.0, 1.0, 1.0])), path)
-    return path
-
-
-def voxels(path: Path) -> np.ndarray:
-    return np.asarray(nib.load(path).dataobj)
-
-
-@pytest.fixture
-def scans(tmp_path):
-    for n in range(3):
-        write_scan(tmp_path / "in" / f"case{n}.nii.gz", n)
-    return tmp_path / "in"
 
 
 def test_every_case_gets_a_file_and_nothing_else_is_left(make_bundle, scans, tmp_path):
@@ -194,14 +176,6 @@ def test_a_dicom_series_becomes_nifti_on_its_grid(make_bundle, tmp_path):
     np.testing.assert_allclose(np.diag(found.affine), (-0.8, -1.1, 2.5, 1), atol=1e-5)
 
 
-def toy_cohort(scans: Path, labels: Labels = TWO_CLASSES) -> Cohort:
-    cases = tuple(
-        Case(path.name[:5], path.name[:5], {"MRI": path}, label=scans / "no_such_label.nii.gz")
-        for path in sorted(scans.glob("case*"))
-    )
-    return Cohort("toy", cases, ("MRI",), labels, scans, 3)
-
-
 def test_cases_of_a_cohort_are_predicted_without_their_labels(make_bundle, scans, tmp_path):
     bundle = Bundle.load(make_bundle())
     cohort = toy_cohort(scans)
@@ -244,3 +218,15 @@ def test_reading_ahead_keeps_order_and_delivers_errors_to_their_case(ahead):
         except UserError as error:
             outcomes.append((case.id, error.problem))
     assert outcomes == [("0", "0"), ("1", "1"), ("2", "is broken"), ("3", "3"), ("4", "4")]
+
+
+def test_a_corrupt_first_scan_of_several_modalities_costs_one_line(make_bundle, tmp_path):
+    for name in ("b_0000", "b_0001"):
+        write_scan(tmp_path / "in" / f"{name}.nii.gz", 1)
+    for name in ("a_0000", "a_0001"):
+        (tmp_path / "in" / f"{name}.nii.gz").write_bytes(b"broken")
+    model = make_bundle("two", tiny_plan(modalities=("T1", "T2")))
+    with pytest.raises(Problems) as caught:
+        predict_folder([model], tmp_path / "in", tmp_path / "out", SETTINGS)
+    assert len(caught.value.lines) == 1
+    assert (tmp_path / "out" / "b.nii.gz").exists()

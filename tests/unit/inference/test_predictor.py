@@ -165,3 +165,48 @@ def test_too_little_memory_is_a_line():
     predictor = Predictor([Hungry()], plan, TWO_CLASSES, EXACT)
     with pytest.raises(UserError, match=r"inference.window_batch: windows do not fit"):
         predictor.codes(prepared.image, prepared.present, prepared.geometry)
+
+
+@pytest.mark.parametrize("make_plan", [tiny_plan, flat_plan])
+@pytest.mark.parametrize("overlap", [0.0, 0.5])
+def test_longer_windows_give_the_label_back(make_plan, overlap):
+    codes = codes_volume((12, 13, 25))
+    prepared = preprocess_case({"MRI": volume(codes)}, None, make_plan(), TWO_CLASSES)
+    settings = InferenceSettings(overlap=overlap, flips=True, device="cpu")
+    predictor = Predictor([OneHot()], make_plan(), TWO_CLASSES, settings, flexible=True)
+    grid = predictor.grid(prepared.geometry)
+    assert any(w > 8 for w in grid.window)
+    assert all(w <= 10 for w in grid.window)
+    np.testing.assert_array_equal(predictor.codes(prepared.image, prepared.present, prepared.geometry), codes)
+
+
+def test_a_case_little_longer_than_the_patch_is_one_window_of_a_convolutional_network(make_bundle):
+    bundle = Bundle.load(make_bundle())
+    (flexible,) = make_predictors([bundle], EXACT)
+    rigid = Predictor([bundle.network()], bundle.plan, TWO_CLASSES, EXACT)
+    image = np.random.Generator(np.random.Philox(3)).normal(size=(9, 10, 9)).astype(np.float32)
+    prepared = preprocess_case({"MRI": volume(image)}, None, bundle.plan, TWO_CLASSES)
+    corners = [list(p.grid(prepared.geometry).ordered(0)) for p in (flexible, rigid)]
+    assert [len(found) for found in corners] == [1, 8]
+    planes = torch.stack(list(flexible.planes(prepared.image, prepared.present, prepared.geometry, 0)), dim=1)
+    padded = torch.zeros(1, 1, 10, 10, 10)
+    padded[0, :, :9, :, :9] = torch.from_numpy(np.array(prepared.image))
+    expected = bundle.network()(padded, torch.ones(1, 1, dtype=torch.bool))[0].softmax(1)[0, :, :9, :, :9]
+    torch.testing.assert_close(planes, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_longer_windows_come_in_smaller_batches():
+    seen = []
+
+    class Watched(OneHot):
+        def forward(self, image, present=None):
+            seen.append(tuple(image.shape))
+            return super().forward(image, present)
+
+    plan = tiny_plan(batch_size=4)
+    image = np.ones((10, 10, 40), np.float32)
+    prepared = preprocess_case({"MRI": volume(image)}, None, plan, TWO_CLASSES)
+    predictor = Predictor([Watched()], plan, TWO_CLASSES, EXACT, flexible=True)
+    predictor.codes(prepared.image, prepared.present, prepared.geometry)
+    assert all(np.prod(shape) <= 4 * 8**3 for shape in seen)
+    assert max(shape[0] for shape in seen) == 2

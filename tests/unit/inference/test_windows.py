@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medseg.inference.windows import WindowGrid, gaussian, window_starts
+from medseg.inference.windows import WindowGrid, gaussian, stretched, window_starts
 
 
 @settings(deadline=None, max_examples=200)
@@ -60,3 +60,20 @@ def test_the_ring_goes_along_the_axis_where_it_is_smallest():
     assert WindowGrid.over((240, 240, 155), (128, 128, 64), 0.5).cheapest_axis() == 2
     assert WindowGrid.over((300, 40, 40), (32, 32, 32), 0.5).cheapest_axis() == 0
     assert WindowGrid.over((64, 64, 10), (64, 64, 1), 0.5).cheapest_axis() == 2
+
+
+@pytest.mark.parametrize(
+    ("size", "window", "step", "expected"),
+    [
+        (42, 40, 8, 48),
+        (59, 56, 8, 64),
+        (50, 40, 8, 40),  # 56 would be more than a quarter longer
+        (40, 40, 8, 40),
+        (30, 40, 8, 40),
+        (5, 4, 1, 5),
+        (2, 1, 1, 1),  # a slice stays one
+        (300, 40, 8, 40),
+    ],
+)
+def test_a_window_grows_a_little_to_hold_a_whole_axis(size, window, step, expected):
+    assert stretched(size, window, step) == expected

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import nibabel as nib
+import numpy as np
 import torch
 from torch import nn
 
 from medseg.contracts import Labels
+from medseg.data.cohort import Case, Cohort
 from medseg.data.plan import Plan
 from medseg.inference.assemble import assemble_network
 
@@ -50,3 +54,22 @@ def make_network(plan: Plan, labels: Labels, seed: int = 0, deep_supervision: bo
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return assemble_network(UNET, EARLY, plan, labels, deep_supervision)
+
+
+def write_scan(path: Path, seed: int = 0, shape: tuple[int, ...] = (10, 9, 12)) -> Path:
+    array = np.random.Generator(np.random.Philox(seed)).normal(size=shape).astype(np.float32)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nib.save(nib.Nifti1Image(array, np.diag([-1.0, 1.0, 1.0, 1.0])), path)
+    return path
+
+
+def voxels(path: Path) -> np.ndarray:
+    return np.asarray(nib.load(path).dataobj)
+
+
+def toy_cohort(scans: Path, labels: Labels = TWO_CLASSES) -> Cohort:
+    cases = tuple(
+        Case(path.name[:5], path.name[:5], {"MRI": path}, label=scans / "no_such_label.nii.gz")
+        for path in sorted(scans.glob("case*"))
+    )
+    return Cohort("toy", cases, ("MRI",), labels, scans, 3)

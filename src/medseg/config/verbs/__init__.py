@@ -14,7 +14,7 @@ class Verb(NamedTuple):
     Attributes:
         function: ``module:name`` of what it calls with the bound configuration as keywords.
         root: ``module:name`` of the settings that its root keys are bound to.
-        records: whether the function also takes ``config`` and ``overrides``, to write them down.
+        records: whether the function also takes ``config``, ``overrides`` and ``flags``, to write them down.
     """
 
     function: str

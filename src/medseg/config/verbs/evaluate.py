@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +19,7 @@ from medseg.evaluation.settings import EvaluationSettings
 from medseg.evaluation.summary import summarise
 from medseg.evaluation.table import print_table
 from medseg.files import write_json
+from medseg.inference.receipt import RECEIPT, seen_by
 from medseg.inference.settings import InferenceSettings
 
 
@@ -31,7 +33,11 @@ def evaluate(
     evaluation: EvaluationSettings,
     data: DataSettings | None = None,
 ) -> None:
-    """Scores ``part`` of a run's split with its model, or every labelled case that ``predictions`` are of."""
+    """Scores ``part`` of a run's split with its model, or ``predictions`` of every labelled case.
+
+    Raises:
+        UserError: something is not there or not usable, or the model was trained on one of the patients.
+    """
     console = Console()
     if run is not None:
         from medseg.training.evaluate_run import evaluate_run
@@ -42,15 +48,25 @@ def evaluate(
     assert predictions is not None
     assert data is not None
     folder = Path(predictions)
+    seen = _seen(folder, console)
     cohort = open_cohort(data)
     cases = [case for case in cohort.cases if case.labelled]
-    rows = evaluate_predictions(cohort, cases, folder, evaluation, "predictions")
+    rows = evaluate_predictions(cohort, cases, folder, evaluation, "predictions", seen=seen)
     summary = summarise(rows, evaluation)["predictions"]
     target = Path(output) if output else folder / "evaluation"
     write_cases(target / "cases.csv", rows)
     write_json(target / "summary.json", {"predictions": summary.to_json()})
     print_table(summary, console)
     console.print(f"written to {target}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _seen(folder: Path, console: Console) -> Callable[[str], bool] | None:
+    """Whether the models that predicted were trained on a patient; says so where nobody can know."""
+    seen = seen_by(folder)
+    if seen is None and folder.is_dir():
+        line = f"{folder} has no {RECEIPT}: whether the model was trained on these patients cannot be checked"
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    return seen
 
 
 def _data_of(run: Path, given: DataSettings | None) -> DataSettings:

@@ -9,18 +9,15 @@ from rich.console import Console
 from medseg.data.fingerprint import fingerprint
 from medseg.data.plan import make_plan
 from medseg.data.settings import DataSettings, PlanSettings, SplitSettings
-from medseg.data.source import open_cohort
-from medseg.data.splits import cohort_for_training, make_split
+from medseg.data.trainable import open_for_training, workers_for
 
 
 def plan(output: str, fold: int, data: DataSettings, split: SplitSettings, plan: PlanSettings) -> None:
-    """Measures the cases that a training of ``fold`` may see and writes the plan to ``output``."""
+    """Measures the training cases of ``fold`` and writes the plan to ``output``."""
     console = Console(highlight=False, markup=False, soft_wrap=True)
-    whole = open_cohort(data)
-    made = make_split(whole, split)
-    cohort = cohort_for_training(whole, made)
-    cases = (*made.cases(cohort, fold, "train"), *made.cases(cohort, fold, "validation"))
-    decided = make_plan(fingerprint(cohort, cases), cohort.labels, plan)
+    cohort, made = open_for_training(data, split)
+    cases = made.cases(cohort, fold, "train")
+    decided = make_plan(fingerprint(cohort, cases, workers_for(cases)), cohort.labels, plan)
     decided.save(Path(output))
     for decision, reason in decided.reasons.items():
         value = getattr(decided, decision, None)

@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 
 from medseg.data.checks.finding import Finding
 from medseg.data.formats import Volume, voxel_size
-from medseg.data.geometry import orientation_code
-from medseg.data.preprocess import TOLERANCE
+from medseg.data.geometry import TOLERANCE, orientation_code
 
 _SAME_SIZE = 1e-3
 _SAME_DIRECTION = 1e-3

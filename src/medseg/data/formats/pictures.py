@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import struct
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ from medseg.files import atomic_path
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif")
 COLOURS = ("red", "green", "blue")
 _FIX = "the file is truncated or corrupt; copy it again from its source"
+_FAULTS = (OSError, SyntaxError, ValueError, EOFError, TypeError, LookupError, RuntimeError, struct.error)
 _PLAIN = {"1": "uint8", "L": "uint8", "P": "uint8", "I;16": "uint16", "I;16B": "uint16"} | {
     "I": "int32",
     "F": "float32",
@@ -24,18 +28,26 @@ _PLAIN = {"1": "uint8", "L": "uint8", "P": "uint8", "I;16": "uint16", "I;16B": "
 }
 
 
-def _open(path: Path) -> Any:
-    from PIL import Image, UnidentifiedImageError
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Makes one line of whatever Pillow raises over a broken picture."""
+    from PIL import Image
 
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            return Image.open(path, formats=("PNG", "JPEG", "TIFF", "BMP", "GIF"))
+        yield
     except Image.DecompressionBombError as error:
         problem = f"the header announces an absurd size ({error})"
         raise UserError(str(path), problem, "cut the picture into tiles") from None
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+    except _FAULTS as error:
         raise UserError(str(path), f"cannot be read ({error})", _FIX) from None
+
+
+def _open(path: Path) -> Any:
+    from PIL import Image
+
+    with _told(path), warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        return Image.open(path, formats=("PNG", "JPEG", "TIFF", "BMP", "GIF"))
 
 
 def read_header(path: Path) -> Header:
@@ -44,7 +56,7 @@ def read_header(path: Path) -> Header:
     A picture with a coloured palette is read as its indices, which is what label editors mean, one with a
     grey palette as its greys. Transparency is dropped.
     """
-    with _open(path) as picture:
+    with _told(path), _open(path) as picture:
         shape: tuple[int, ...] = (*picture.size, getattr(picture, "n_frames", 1))
         mode = picture.mode
     if mode not in _PLAIN:
@@ -65,15 +77,10 @@ def read_array(path: Path, header: Header, component: int | None) -> NDArray[Any
     mono = header.components == 1 and component in range(len(COLOURS))
     chosen = 0 if grey or mono else pick_component(path, header, component)
     pages = []
-    try:
-        with _open(path) as picture:
-            for page in range(header.grid[2]):
-                picture.seek(page)
-                pages.append(_page(picture, chosen, grey, header))
-    except UserError:
-        raise
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        raise UserError(str(path), f"cannot be read ({error})", _FIX) from None
+    with _told(path), _open(path) as picture:
+        for page in range(header.grid[2]):
+            picture.seek(page)
+            pages.append(_page(picture, chosen, grey, header))
     if any(page.shape != header.grid[1::-1] for page in pages):
         raise UserError(str(path), "its pages differ in size", "save each page as a file of its own")
     return np.stack(pages).transpose(2, 1, 0)

@@ -1,13 +1,15 @@
 """A CSV or Parquet table with a row per case, and paths relative to it.
 
-Columns: ``id``; optionally ``patient``, ``centre``, ``fold``, ``label``, ``rater_NAME`` or ``label_NAME`` per
-expert; every other column whose entries are files of a known type is a modality.
+Columns: ``id``; optionally ``patient``, ``centre``, ``fold`` (a number, or ``test``), ``label``, and
+``rater_NAME`` or ``label_NAME`` per expert; every other column whose entries are files of a known type is a
+modality.
 """
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ PRIORITY = 30
 SUFFIXES = (".csv", ".tsv", ".parquet")
 _OWN = ("id", "patient", "centre", "center", "fold", "label")
 _RATER = ("rater_", "label_")
+_FOLD = re.compile(r"[0-9]+|-1|test", re.IGNORECASE)
 Row = dict[str, str]
 
 
@@ -42,10 +45,10 @@ def read(root: Path, settings: DataSettings) -> Cohort:
         )
     raters = {name: _rater(name) for name in columns if name.startswith(_RATER)}
     modalities = _modalities(path, rows, settings, raters)
-    problems: list[str] = []
-    cases = [_case(path, k, row, (modalities, raters), problems) for k, row in enumerate(rows, start=2)]
+    problems = [line for k, row in enumerate(rows, start=2) for line in _problems(path, k, row, settings)]
     if problems:
         raise Problems(problems)
+    cases = [_case(path.parent, row, modalities, raters) for row in rows]
     return assemble(root, settings, cases, modalities, None, name=root.name)
 
 
@@ -103,22 +106,31 @@ def _holds_scans(table: Path, cells: Sequence[str]) -> bool:
     return bool(cells) and all(suffix(Path(cell)) or (table.parent / cell).is_dir() for cell in cells)
 
 
-def _case(
-    path: Path, line: int, row: Row, columns: tuple[Sequence[str], dict[str, str]], problems: list[str]
-) -> Case:
-    modalities, raters = columns
+def _problems(path: Path, line: int, row: Row, settings: DataSettings) -> Iterator[str]:
     if not row["id"]:
-        problems.append(f"{path}: line {line} has no id; give each case one")
+        yield f"{path}: line {line} has no id; give each case one"
+    if row.get("patient") == "" and settings.patient_pattern is None:
+        # A patient of its own would be a guess, and a wrong one leaks.
+        yield f"{path}: line {line}: patient is blank; say whose it is, or set data.patient_pattern"
     fold = row.get("fold", "")
-    if fold and not fold.isdigit():
-        problems.append(f"{path}: line {line}: fold {fold!r} is not a number; use 0, 1, ...")
-    folder = path.parent
+    if fold and not _FOLD.fullmatch(fold):
+        yield f"{path}: line {line}: fold {fold!r} is not a number; use 0, 1, ... or test"
+
+
+def _case(folder: Path, row: Row, modalities: Sequence[str], raters: Mapping[str, str]) -> Case:
     return Case(
         id=row["id"],
         patient=row.get("patient", ""),
         images={name: folder / row[name] for name in modalities if row[name]},
         label=folder / row["label"] if row.get("label") else None,
         centre=row.get("centre") or row.get("center") or None,
-        fold=int(fold) if fold.isdigit() else None,
+        fold=_fold(row.get("fold", "")),
         raters={rater: folder / row[column] for column, rater in raters.items() if row[column]},
     )
+
+
+def _fold(cell: str) -> int | None:
+    """A fold's number, below zero for the test."""
+    if not cell:
+        return None
+    return -1 if cell.lower() == "test" else int(cell)
