@@ -32,7 +32,7 @@ def numbers(run: Path) -> list[tuple[int, str, float]]:
 
 
 def test_a_run_leaves_everything_it_should(words: list[str], tmp_path: Path) -> None:
-    assert main([*words, "id=one", "split.test_share=0.2"]) == 0
+    assert main([*words, "id=one", "split.test_share=0.2", "evaluation.surface_tolerance_mm=1.0"]) == 0
     run = tmp_path / "runs" / "balls" / "one"
     for name in (
         "config.yaml", "overrides.txt", "record.json", "split.json", "plan.yaml", "metrics.csv", "cases.csv",
@@ -62,6 +62,10 @@ def test_a_run_leaves_everything_it_should(words: list[str], tmp_path: Path) -> 
         "test",
     }
     assert main(["evaluate", f"run={run}", "part=train"]) == 2
+    results = json.loads((run / "summary.json").read_text())
+    definitions = {part: results[part]["receipts"]["surface_dice"]["definition"] for part in results}
+    assert definitions["validation"] == definitions["test"]
+    assert "1 mm" in definitions["test"], "the test is scored as the run was"
 
 
 def test_one_seed_gives_the_same_bits_with_any_number_of_workers(words: list[str], tmp_path: Path) -> None:

@@ -74,15 +74,7 @@ def find_predictions(folder: Path, ids: Collection[str]) -> dict[str, Path]:
     Raises:
         Problems: all cases without a file or with several, one line each.
     """
-    if not folder.is_dir():
-        raise UserError(str(folder), "is not a folder of predictions", "run `medseg predict` first")
-    found: dict[str, list[Path]] = {}
-    for path in sorted(folder.iterdir()):
-        suffix = max(
-            (s for s in _VOLUMES + _PICTURES if path.name.lower().endswith(s)), key=len, default=None
-        )
-        if suffix and path.is_file():
-            found.setdefault(path.name[: -len(suffix)], []).append(path)
+    found = label_files(folder)
     problems = [
         f"{folder / case}.*: there is no prediction of this case; predict it first"
         for case in ids
@@ -96,6 +88,24 @@ def find_predictions(folder: Path, ids: Collection[str]) -> dict[str, Path]:
     if problems:
         raise Problems(problems)
     return {case: found[case][0] for case in ids}
+
+
+def label_files(folder: Path) -> dict[str, list[Path]]:
+    """The image files in a folder by their names without suffix.
+
+    Raises:
+        UserError: it is no folder.
+    """
+    if not folder.is_dir():
+        raise UserError(str(folder), "is not a folder of predictions", "run `medseg predict` first")
+    found: dict[str, list[Path]] = {}
+    for path in sorted(folder.iterdir()):
+        suffix = max(
+            (s for s in _VOLUMES + _PICTURES if path.name.lower().endswith(s)), key=len, default=None
+        )
+        if suffix and path.is_file():
+            found.setdefault(path.name[: -len(suffix)], []).append(path)
+    return found
 
 
 def _refuse(cases: Sequence[Case], seen: Callable[[str], bool] | None) -> None:

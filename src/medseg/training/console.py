@@ -18,6 +18,12 @@ from rich.progress import (
 )
 
 
+def open_console() -> Console:
+    """Standard output; a log file gets lines wide enough for the tables."""
+    console = Console()
+    return console if console.is_terminal else Console(width=110)
+
+
 def quieten() -> None:
     """Leaves out what the libraries say at every start and nobody can act on."""
     for name in ("lightning.pytorch", "lightning.fabric"):

@@ -14,6 +14,7 @@ from medseg.errors import UserError
 from medseg.evaluation.settings import EvaluationSettings
 from medseg.inference.settings import InferenceSettings
 from medseg.training.assess import assess
+from medseg.training.console import open_console
 from medseg.training.run_folder import RunFolder
 
 
@@ -49,4 +50,4 @@ def evaluate_run(
     split = Split.load(folder.split)
     cohort = open_cohort(data)
     cases = split.cases(cohort, int(record["fold"]), part)
-    return assess(folder, cohort, cases, part, inference, evaluation, console or Console())
+    return assess(folder, cohort, cases, part, inference, evaluation, console or open_console())

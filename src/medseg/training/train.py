@@ -11,7 +11,7 @@ from rich.console import Console
 from medseg.inference.bundle import save_bundle
 from medseg.training.assess import assess
 from medseg.training.checkpoints import newest_whole
-from medseg.training.console import quieten
+from medseg.training.console import open_console, quieten
 from medseg.training.fitting import Fitting
 from medseg.training.preparation import Prepared, prepare
 from medseg.training.recipe import Recipe
@@ -30,7 +30,7 @@ def train(**choices: Any) -> Path:
     Raises:
         UserError: bad input; the run's folder then holds what was done so far and nothing half written.
     """
-    recipe, console = Recipe(**choices), Console()
+    recipe, console = Recipe(**choices), open_console()
     run = RunFolder(recipe.folder)
     quieten()
     run.claim()

@@ -10,17 +10,24 @@ from typing import Any, Literal
 from rich.console import Console
 
 from medseg.config.yaml_guard import check_yaml
+from medseg.data.cohort import Case, Cohort
 from medseg.data.settings import DataSettings
 from medseg.data.source import open_cohort
 from medseg.errors import UserError
 from medseg.evaluation.cases import write_cases
-from medseg.evaluation.folder import evaluate_predictions
+from medseg.evaluation.folder import evaluate_predictions, label_files
 from medseg.evaluation.settings import EvaluationSettings
 from medseg.evaluation.summary import summarise
 from medseg.evaluation.table import print_table
 from medseg.files import write_json
 from medseg.inference.receipt import RECEIPT, seen_by
 from medseg.inference.settings import InferenceSettings
+
+_KINDS: dict[str, Any] = {
+    "data": DataSettings,
+    "inference": InferenceSettings,
+    "evaluation": EvaluationSettings,
+}
 
 
 def evaluate(
@@ -33,7 +40,7 @@ def evaluate(
     evaluation: EvaluationSettings,
     data: DataSettings | None = None,
 ) -> None:
-    """Scores ``part`` of a run's split with its model, or ``predictions`` of every labelled case.
+    """Scores ``part`` of a run's split with its model, or the labelled cases that ``predictions`` are of.
 
     Raises:
         UserError: something is not there or not usable, or the model was trained on one of the patients.
@@ -42,7 +49,15 @@ def evaluate(
     if run is not None:
         from medseg.training.evaluate_run import evaluate_run
 
-        report = evaluate_run(Path(run), part, _data_of(Path(run), data), inference, evaluation, console)
+        where = Path(run)
+        report = evaluate_run(
+            where,
+            part,
+            _recorded(where, "data", data),
+            _recorded(where, "inference", inference),
+            _recorded(where, "evaluation", evaluation),
+            console,
+        )
         console.print(f"report {report}", markup=False, highlight=False, soft_wrap=True)
         return
     assert predictions is not None
@@ -50,7 +65,7 @@ def evaluate(
     folder = Path(predictions)
     seen = _seen(folder, console)
     cohort = open_cohort(data)
-    cases = [case for case in cohort.cases if case.labelled]
+    cases = _predicted(cohort, folder, console)
     rows = evaluate_predictions(cohort, cases, folder, evaluation, "predictions", seen=seen)
     summary = summarise(rows, evaluation)["predictions"]
     target = Path(output) if output else folder / "evaluation"
@@ -69,15 +84,30 @@ def _seen(folder: Path, console: Console) -> Callable[[str], bool] | None:
     return seen
 
 
-def _data_of(run: Path, given: DataSettings | None) -> DataSettings:
-    """The data of the run, with what the command line says otherwise, such as another ``data.root``."""
+def _predicted(cohort: Cohort, folder: Path, console: Console) -> list[Case]:
+    """The labelled cases that have a prediction; says how many have none, so that nobody overlooks it."""
+    files = label_files(folder)
+    labelled = [case for case in cohort.cases if case.labelled]
+    cases = [case for case in labelled if case.id in files]
+    if not cases:
+        raise UserError(str(folder), "has no prediction of a labelled case", "look at the ids of the cohort")
+    if len(cases) < len(labelled):
+        console.print(
+            f"{len(cases)} of {len(labelled)} labelled cases have a prediction; the rest is not scored"
+        )
+    return cases
+
+
+def _recorded(run: Path, group: str, given: Any) -> Any:
+    """The settings that the run was made with, with what the command line says otherwise."""
     import yaml
 
+    kind = _KINDS[group]
     file = run / "config.yaml"
     if not file.is_file():
         raise UserError("run", f"{run} is not a run's folder: it has no config.yaml", "give runs/NAME/ID")
     check_yaml(file)
-    recorded: dict[str, Any] = dict(yaml.safe_load(file.read_text(encoding="utf-8"))["data"])
-    usual = asdict(DataSettings())
+    recorded: dict[str, Any] = dict(yaml.safe_load(file.read_text(encoding="utf-8"))[group])
+    usual = asdict(kind())
     said = {k: v for k, v in asdict(given).items() if v != usual[k]} if given else {}
-    return DataSettings(**recorded | said)
+    return kind(**recorded | said)
