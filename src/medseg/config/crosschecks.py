@@ -116,17 +116,6 @@ def _streams(config: Config) -> list[str]:
     return []
 
 
-def _batch_devices(config: Config) -> list[str]:
-    batch = config["plan"].get("batch_size")
-    training = config["training"]
-    devices = int(training.get("devices", 1)) * int(training.get("nodes", 1))
-    if batch is None or batch % devices == 0:
-        return []
-    return [
-        f"plan.batch_size: {batch} cannot be shared evenly by {devices} devices; use a multiple of {devices}"
-    ]
-
-
 def _fold(config: Config) -> list[str]:
     fold, folds = config["fold"], config["split"].get("folds", 5)
     if config["split"].get("file") is not None or not isinstance(fold, int) or fold < folds:
@@ -147,7 +136,6 @@ _RULES: tuple[tuple[tuple[str, ...], Callable[[Config], list[str]]], ...] = (
     (("plan",), _patch_strides),
     (("plan", "network"), _plan_file),
     (("objective", "data"), _streams),
-    (("plan", "training"), _batch_devices),
     (("fold", "split"), _fold),
     (("predictions",), _scored_against),
 )

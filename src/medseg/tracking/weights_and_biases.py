@@ -45,7 +45,7 @@ def build_wandb(
 
     os.environ.setdefault("WANDB_SILENT", "true")
     folder.mkdir(parents=True, exist_ok=True)
-    return WandbLogger(
+    logger = WandbLogger(
         project=settings.project,
         entity=settings.entity,
         name=run_id,
@@ -71,6 +71,9 @@ def build_wandb(
             x_save_requirements=False,
         ),
     )
+    # Lightning always hands this over, and W&B warns of it at every start.
+    logger._wandb_init.pop("anonymous", None)
+    return logger
 
 
 def allowed_config(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from lightning.pytorch.loggers import Logger, WandbLogger
 from rich.console import Console
 from torch import nn
 
+from medseg.errors import UserError
 from medseg.inference.assemble import assemble_network
 from medseg.patches.datamodule import PatchDataModule
 from medseg.patches.settings import AugmentationSettings
@@ -138,9 +139,7 @@ class Fitting:
         return L.Trainer(
             max_epochs=math.ceil(steps / self._epoch_steps(steps)),
             accelerator=training.accelerator,
-            devices=training.devices,
-            num_nodes=training.nodes,
-            strategy=training.strategy,
+            devices=1,
             precision=self.precision,  # type: ignore[arg-type]
             gradient_clip_val=training.clip_norm or None,
             accumulate_grad_batches=training.accumulate,
@@ -208,5 +207,7 @@ class Fitting:
 
 
 def _device(accelerator: str) -> torch.device:
+    if accelerator == "gpu" and not torch.cuda.is_available():
+        raise UserError("training.accelerator", "there is no GPU here", "use auto or cpu")
     wants_gpu = accelerator == "gpu" or (accelerator == "auto" and torch.cuda.is_available())
     return torch.device("cuda" if wants_gpu else "cpu")

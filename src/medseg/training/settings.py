@@ -23,9 +23,6 @@ class TrainingSettings:
         clip_norm: largest norm of the gradient, 0 for none.
         precision: ``auto`` takes the plan's.
         accelerator: ``auto``, ``cpu`` or ``gpu``.
-        devices: accelerators per node.
-        strategy: Lightning's strategy, such as ``ddp``.
-        nodes: machines.
         workers: threads that make patches; 0 makes them in the training thread.
         threads: CPU threads of torch; ``None`` leaves torch's own choice.
         deterministic: refuse operations that do not repeat bit for bit.
@@ -43,9 +40,6 @@ class TrainingSettings:
     clip_norm: float = 12.0
     precision: str = "auto"
     accelerator: str = "auto"
-    devices: int = 1
-    strategy: str = "auto"
-    nodes: int = 1
     workers: int = 1
     threads: int | None = None
     deterministic: bool = True
@@ -64,11 +58,7 @@ class TrainingSettings:
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 found.append(f"{name}: {value} is not positive and finite; give a number above 0")
-        if self.devices * self.nodes > 1:
-            found.append(
-                f"devices: {self.devices * self.nodes} processes cannot share a run yet; use 1 on 1 node"
-            )
-        for name in ("epoch_steps", "accumulate", "devices", "nodes"):
+        for name in ("epoch_steps", "accumulate"):
             if getattr(self, name) < 1:
                 found.append(f"{name}: {getattr(self, name)} is less than 1; give 1 or more")
         for name in ("clip_norm", "workers", "validation_patches", "volume_validations", "volume_cases"):

@@ -121,11 +121,6 @@ def test_a_patch_that_fits_is_accepted() -> None:
     assert problems_of("plan.patch_size=[64,64]", "plan.spatial_dims=3") != []
 
 
-def test_the_batch_is_shared_by_the_devices() -> None:
-    (line,) = problems_of("plan.batch_size=3", "training.devices=2")
-    assert line.startswith("plan.batch_size: 3 cannot be shared evenly by 2 devices")
-
-
 def test_a_folder_alone_is_enough() -> None:
     config = compose("train", ["data.root=/scans/my (first) study"]).checked().config
     assert config["data"]["root"] == "/scans/my (first) study"

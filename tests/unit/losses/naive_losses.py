@@ -71,8 +71,9 @@ def voxel_loss(
         for values, code in voxels(logits, label, sample):
             rows = range(logits.shape[1]) if labels.overlapping else [code]
             for row in rows:
-                p = probability(labels, values, row)
-                p = p if is_target(labels, code, row) else 1 - p
+                hit = is_target(labels, code, row)
+                # 1 - p of a large logit has no digits left: the sigmoid of its opposite has them all
+                p = probability(labels, values if hit else [-v for v in values], row)
                 weight = 1.0 if weights is None else weights[row]
                 total, count = total + weight * cost(p), count + weight
     return total / count if count else 0.0
