@@ -56,7 +56,6 @@ def evaluate(
             _recorded(where, "data", data),
             _recorded(where, "inference", inference),
             _recorded(where, "evaluation", evaluation),
-            console,
         )
         console.print(f"report {report}", markup=False, highlight=False, soft_wrap=True)
         return
