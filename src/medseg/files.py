@@ -37,11 +37,10 @@ def scratch_path(folder: Path, suffix: str) -> Path:
 
 def publish(temporary: Path, target: Path) -> None:
     """Syncs a finished temporary file and renames it onto ``target`` in the same folder."""
-    with temporary.open("rb") as written:
-        os.fsync(written.fileno())
+    sync(temporary)
     temporary.chmod(0o666 & ~_umask())
     temporary.replace(target)
-    sync_folder(target.parent)
+    sync(target.parent)
 
 
 def _umask() -> int:
@@ -50,9 +49,9 @@ def _umask() -> int:
     return mask
 
 
-def sync_folder(folder: Path) -> None:
-    """Makes a rename inside ``folder`` survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Makes a file's bytes, or the renames inside a folder, survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

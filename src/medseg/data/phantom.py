@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medseg.errors import Problems
-from medseg.files import sync_folder, value_hash, write_json
+from medseg.files import sync, value_hash, write_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -145,7 +145,7 @@ def _publish(temporary: Path, folder: Path) -> None:
     except OSError:
         if not (folder / MARK).is_file():
             raise
-    sync_folder(folder.parent)
+    sync(folder.parent)
 
 
 def write_phantom(settings: PhantomSettings, folder: Path) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
@@ -26,7 +25,7 @@ from numpy.typing import NDArray
 from medseg.data.geometry import Geometry
 from medseg.data.preprocess import Prepared, labelled_positions
 from medseg.errors import UserError
-from medseg.files import file_hash, value_hash
+from medseg.files import file_hash, sync, value_hash
 
 FORMAT = 1
 SYNCING_THREADS = 16
@@ -124,17 +123,9 @@ def settle(folders: Iterable[Path]) -> None:
     """Makes cases survive a power cut. Many at once: one by one each file waits for the disk alone."""
     new = [folder for folder in folders if not (folder / SETTLED).exists()]
     with ThreadPoolExecutor(SYNCING_THREADS) as pool:
-        list(pool.map(_sync, [path for folder in new for path in (*folder.iterdir(), folder)]))
+        list(pool.map(sync, [path for folder in new for path in (*folder.iterdir(), folder)]))
     for folder in new:
         (folder / SETTLED).touch()
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def write_case(folder: Path, case_id: str, key: str, prepared: Prepared) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import medseg
 from medseg.contracts import Labels
 from medseg.data.plan import Plan
+from medseg.data.plan_file import plain
 from medseg.errors import Problems, UserError
-from medseg.files import file_hash, sync_folder, write_json
+from medseg.files import file_hash, sync, write_json
 from medseg.inference import weights
 from medseg.inference.assemble import assemble_network
 from medseg.inference.manifest import (
@@ -75,15 +75,15 @@ def save_bundle(
         UserError: the network is not what the specs describe.
     """
     manifest = {
-        "network": _plain(network_spec),
-        "fusion": _plain(fusion_spec),
+        "network": plain(network_spec),
+        "fusion": plain(fusion_spec),
         "modalities": list(plan.modalities),
-        "labels": _plain(asdict(labels)),
+        "labels": plain(asdict(labels)),
         "plan": plan.to_dict(),
         "flip_axes": sorted({int(axis) for axis in flip_axes}),
         "missing_modalities": missing_modalities,
-        "postprocess": _plain(postprocess),
-        "provenance": _origin() | {"cohort": cohort_name} | _plain(provenance),
+        "postprocess": plain(postprocess),
+        "provenance": _origin() | {"cohort": cohort_name} | plain(provenance),
         "patients": SeenPatients.of(patients).to_dict(),
     }
     shapes = weights.expected_shapes(partial(assemble_network, network_spec, fusion_spec, plan, labels))
@@ -108,19 +108,9 @@ def _origin() -> dict[str, str]:
     return {"medseg": medseg.__version__, "date": today}
 
 
-def _plain(value: Any) -> Any:
-    """Mappings and sequences as JSON knows them."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return value
-
-
 def _publish(scratch: Path, folder: Path) -> None:
-    with (scratch / WEIGHTS).open("rb") as written:
-        os.fsync(written.fileno())
-    sync_folder(scratch)
+    sync(scratch / WEIGHTS)
+    sync(scratch)
     scratch.chmod(0o755)
     if folder.exists():
         # A folder cannot be renamed onto a full one, so the old bundle steps aside first.
@@ -130,7 +120,7 @@ def _publish(scratch: Path, folder: Path) -> None:
         shutil.rmtree(aside)
     else:
         scratch.replace(folder)
-    sync_folder(folder.parent)
+    sync(folder.parent)
 
 
 @dataclass(frozen=True)
