@@ -7,6 +7,7 @@ Shapes: ``B`` batch, ``M`` modalities, ``K`` output channels, ``*S`` space, that
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
@@ -122,6 +123,7 @@ class Topology:
         strides: per level the step from the level above, per axis; the first is all ones.
         kernels: per level the kernel size, per axis.
         widths: per level the channels.
+        multiple: what each axis of the patch must be a multiple of, besides the strides.
     """
 
     spatial_dims: int
@@ -129,14 +131,12 @@ class Topology:
     strides: tuple[tuple[int, ...], ...]
     kernels: tuple[tuple[int, ...], ...]
     widths: tuple[int, ...]
+    multiple: int = 1
 
     @property
     def divisor(self) -> tuple[int, ...]:
         """Per axis the number that a patch must be a multiple of."""
-        total = [1] * self.spatial_dims
-        for stride in self.strides:
-            total = [t * s for t, s in zip(total, stride, strict=True)]
-        return tuple(total)
+        return tuple(math.lcm(math.prod(axis), self.multiple) for axis in zip(*self.strides, strict=True))
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,8 @@ class Architecture(Protocol):
     The constructor takes ``topology`` first, then the options that its YAML file names.
     ``MODULAR`` is ``False`` for a network that cannot be split; it has `whole` and no halves, and
     takes part in early and late fusion only. ``DIMS`` are the spatial dimensions it exists in.
-    Both are read from the source without importing it, so they must be literals.
+    ``DIVISOR``, where it is given, is what each axis of a patch must be a multiple of; the plan sees to it.
+    All are read from the source without importing it, so they must be literals.
     """
 
     MODULAR: ClassVar[bool]

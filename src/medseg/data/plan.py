@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +37,8 @@ class Plan:
         in_plane_only: whether to rotate and deform within slices only.
         precision: ``"32-true"``, ``"bf16-mixed"`` or ``"16-mixed"``.
         reasons: decision -> why, one line each; not part of the hash.
+        multiple: what each axis of the patch must be a multiple of, besides the strides.
+        slices: neighbouring slices that a 2D network sees of each modality (2.5D); its own is the middle one.
         fingerprint_hash: the fingerprint that the plan was derived from.
     """
 
@@ -52,13 +54,17 @@ class Plan:
     normalisation: Mapping[str, Mapping[str, Any]]
     in_plane_only: bool
     precision: str
+    multiple: int = 1
+    slices: int = 1
     fingerprint_hash: str = ""
     reasons: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def topology(self) -> Topology:
         """What a network is built from."""
-        return Topology(self.spatial_dims, self.patch_size, self.strides, self.kernels, self.widths)
+        return Topology(
+            self.spatial_dims, self.patch_size, self.strides, self.kernels, self.widths, self.multiple
+        )
 
     @property
     def hash(self) -> str:
@@ -85,7 +91,7 @@ class Plan:
         Raises:
             Problems: every field that cannot be used, each with its name.
         """
-        required = [f.name for f in fields(cls) if f.name not in ("fingerprint_hash", "reasons")]
+        required = [f.name for f in fields(cls) if f.default is MISSING and f.default_factory is MISSING]
         if problems := plan_file.problems(values, required, [f.name for f in fields(cls)]):
             raise Problems(f"{source}: {problem}" for problem in problems)
         frozen = {key: plan_file.frozen(key, value) for key, value in values.items()}

@@ -106,10 +106,13 @@ def _disagreements(values: Mapping[str, Any], usable: set[str]) -> list[str]:
     if "strides" in usable and any(s != 1 for s in values["strides"][0]):
         found.append(f"strides: the first level has {values['strides'][0]}; it must be all 1")
     if {"patch_size", "strides"} <= usable and not found:
-        patch, steps = values["patch_size"], divisor(values["strides"])
+        multiple = values["multiple"] if "multiple" in usable else 1
+        patch, steps = values["patch_size"], divisor(values["strides"], multiple)
         if any(n % s for n, s in zip(patch, steps, strict=True)):
-            legal = list(nearest_legal(patch, values["strides"]))
+            legal = list(nearest_legal(patch, values["strides"], multiple))
             found.append(f"patch_size: {patch} is not a multiple of {list(steps)}; the nearest is {legal}")
+    if {"slices", "spatial_dims"} <= usable and values["slices"] > 1 and dims == 3:
+        found.append(f"slices: {values['slices']} neighbours are for 2D; give 1")
     if {"modalities", "normalisation"} <= usable and set(values["modalities"]) != set(
         values["normalisation"]
     ):
@@ -170,6 +173,8 @@ CHECKS: dict[str, Callable[[Any], str | None]] = {
     "normalisation": _normalisation,
     "in_plane_only": _check(lambda v: isinstance(v, bool), "true or false"),
     "precision": _check(lambda v: v in PRECISIONS and v != "auto", "one of " + ", ".join(PRECISIONS[1:])),
+    "multiple": _check(_whole, "a whole number from 1"),
+    "slices": _check(lambda v: _whole(v) and v % 2 == 1, "an odd number from 1"),
     "fingerprint_hash": _check(lambda v: isinstance(v, str), "a text"),
     "reasons": _check(
         lambda v: isinstance(v, dict) and all(isinstance(item, str) for item in v.values()), "decision: text"

@@ -59,23 +59,28 @@ def _axes_to_pool(size: Sequence[float], step: Sequence[float]) -> list[int]:
     return pooled
 
 
-def divisor(strides: Sequence[Sequence[int]]) -> tuple[int, ...]:
-    """Per axis what a patch must be a multiple of."""
-    return tuple(math.prod(axis) for axis in zip(*strides, strict=True))
+def divisor(strides: Sequence[Sequence[int]], multiple: int = 1) -> tuple[int, ...]:
+    """Per axis what a patch must be a multiple of: of the strides, and of what a network asks for besides."""
+    return tuple(math.lcm(math.prod(axis), multiple) for axis in zip(*strides, strict=True))
 
 
-def nearest_legal(patch_size: Sequence[int], strides: Sequence[Sequence[int]]) -> tuple[int, ...]:
-    """The nearest patch size (the larger of two) that the strides divide."""
+def nearest_legal(
+    patch_size: Sequence[int], strides: Sequence[Sequence[int]], multiple: int = 1
+) -> tuple[int, ...]:
+    """The nearest patch size (the larger of two) that the divisor divides."""
     return tuple(
-        max(d, math.floor(n / d + 0.5) * d) for n, d in zip(patch_size, divisor(strides), strict=True)
+        max(d, math.floor(n / d + 0.5) * d)
+        for n, d in zip(patch_size, divisor(strides, multiple), strict=True)
     )
 
 
-def legal_pyramid(wanted: Sequence[int], spacing: Sequence[float], max_levels: int | None) -> PyramidShape:
+def legal_pyramid(
+    wanted: Sequence[int], spacing: Sequence[float], max_levels: int | None, multiple: int = 1
+) -> PyramidShape:
     """The pyramid of the smallest legal patch that covers ``wanted`` voxels per axis."""
     shape = pyramid(wanted, spacing, max_levels)
     while True:
-        step = divisor(shape.strides)
+        step = divisor(shape.strides, multiple)
         patch = tuple(math.ceil(n / d) * d for n, d in zip(shape.patch_size, step, strict=True))
         grown = pyramid(patch, spacing, max_levels)
         if grown.patch_size == shape.patch_size:

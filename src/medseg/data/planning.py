@@ -74,6 +74,8 @@ class Planner:
             "normalisation": schemes,
             "in_plane_only": self._in_plane_only(spacing, patch),
             "precision": self.precision,
+            "multiple": self.settings.multiple,
+            "slices": self._slices(),
             "fingerprint_hash": self.fp.hash,
             "reasons": self.reasons,
         }
@@ -87,6 +89,13 @@ class Planner:
             return 2
         self.reasons["spatial_dims"] = "volumes" if wish == "auto" else "as asked"
         return 3 if wish == "auto" else int(wish)
+
+    def _slices(self) -> int:
+        if self.settings.slices > 1 and (self.dims == 3 or self.fp.spatial_dims == 2):
+            where = "3D" if self.dims == 3 else "of pictures"
+            problem = f"{self.settings.slices}, but the plan is {where}"
+            raise UserError("plan.slices", problem, "use plan=2d on a cohort of volumes, or plan.slices=1")
+        return self.settings.slices
 
     def _precision(self) -> str:
         if self.settings.precision != "auto":
@@ -132,9 +141,10 @@ class Planner:
         if len(wish) != self.dims:
             raise UserError("plan.patch_size", f"{wish} has {len(wish)} axes", f"give {self.dims}")
         shape = pyramid(wish, spacing[: self.dims], self.settings.max_levels)
-        if any(n % d for n, d in zip(wish, divisor(shape.strides), strict=True)):
-            legal = list(nearest_legal(wish, shape.strides))
-            problem = f"{wish} is not a multiple of its strides {list(divisor(shape.strides))}"
+        steps = divisor(shape.strides, self.settings.multiple)
+        if any(n % d for n, d in zip(wish, steps, strict=True)):
+            legal = list(nearest_legal(wish, shape.strides, self.settings.multiple))
+            problem = f"{wish} is not a multiple of its strides {list(steps)}"
             raise UserError("plan.patch_size", problem, f"the nearest is {legal}, or lower plan.max_levels")
         return shape
 
@@ -146,17 +156,17 @@ class Planner:
         # As many mm on each axis, as long as the case has them (nnU-Net's start).
         edge = LARGEST_PATCH[self.key] * math.prod(step) ** (1 / self.dims)
         size = [max(1, min(math.ceil(n), round(edge / s))) for n, s in zip(shape, step, strict=False)]
-        levels = self.settings.max_levels
-        patch = legal_pyramid(size, step, levels)
+        levels, multiple = self.settings.max_levels, self.settings.multiple
+        patch = legal_pyramid(size, step, levels, multiple)
         while not self._fits(patch, batch, width) and math.prod(patch.patch_size) > SMALLEST_PATCH[self.dims]:
-            steps = divisor(patch.strides)
+            steps = divisor(patch.strides, multiple)
             shown = [n / m if n > d else 0 for n, m, d in zip(patch.patch_size, shape, steps, strict=False)]
             if not any(shown):
                 break
             axis = shown.index(max(shown))
             size = list(patch.patch_size)
             size[axis] -= steps[axis]
-            smaller = legal_pyramid(size, step, levels)
+            smaller = legal_pyramid(size, step, levels, multiple)
             if smaller.patch_size == patch.patch_size:
                 break
             patch = smaller
@@ -173,7 +183,7 @@ class Planner:
             patch,
             channels,
             batch,
-            channels=len(self.fp.modalities),
+            channels=len(self.fp.modalities) * self.settings.slices,
             classes=self.labels.out_channels,
             precision=self.precision,
         )

@@ -144,6 +144,8 @@ class PlanSettings:
         width: channels of the first level.
         max_width: channels at most on any level.
         max_levels: levels at most.
+        multiple: what each axis of the patch must be a multiple of; a network that needs one raises it.
+        slices: neighbouring slices that a 2D network sees of each modality (2.5D), an odd number.
         normalisation: one scheme for all modalities, or modality -> scheme: zscore, ct, percentile,
             histogram, none.
         precision: of training: auto, 32-true, bf16-mixed or 16-mixed.
@@ -159,6 +161,8 @@ class PlanSettings:
     width: int | None = None
     max_width: int | None = None
     max_levels: int | None = None
+    multiple: int = 1
+    slices: int = 1
     normalisation: dict[str, str] | str | None = None
     precision: str = "auto"
 
@@ -181,7 +185,11 @@ class PlanSettings:
             len(self.patch_size) in (2, 3) and all(n > 0 for n in self.patch_size)
         ):
             found.append(f"patch_size: {self.patch_size} must be 2 or 3 positive numbers of voxels")
-        for field in ("batch_size", "width", "max_width", "max_levels"):
+        if self.slices < 1 or self.slices % 2 == 0:
+            found.append(f"slices: {self.slices} has no middle one; give an odd number from 1")
+        if self.slices > 1 and self.spatial_dims == 3:
+            found.append(f"slices: {self.slices} neighbours are for 2D; use plan=2d or plan.slices=1")
+        for field in ("batch_size", "width", "max_width", "max_levels", "multiple"):
             if (value := getattr(self, field)) is not None and value < 1:
                 found.append(f"{field}: {value} is too small; use 1 or more")
         return found
