@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from lightning.pytorch import LightningDataModule
 
+from medseg.contracts import Batch
 from medseg.errors import UserError
 from medseg.patches.interface import PatchSource
 from medseg.patches.loader import PatchLoader
+from medseg.patches.on_device.augmenting import finished
 
 
 class PatchDataModule(LightningDataModule):
@@ -17,7 +20,8 @@ class PatchDataModule(LightningDataModule):
 
     Each rank draws its own share of every epoch's samples by itself: give Lightning's Trainer
     ``use_distributed_sampler=False``. Its state is the place in the stream, so a training that is resumed
-    within an epoch goes on with the exact next batch.
+    within an epoch goes on with the exact next batch. Queues that leave the augmentation to the device give
+    regions; training and validation see finished batches all the same.
 
     Args:
         queues: stream (``"labelled"``, ``"unlabelled"``) -> queue.
@@ -75,6 +79,16 @@ class PatchDataModule(LightningDataModule):
         steps = -(-self.validation_samples // (size * place["world"]))
         queues, sizes = {"labelled": self.validation}, {"labelled": size}
         return PatchLoader(queues, sizes, steps, self.workers, fixed=True, **place)
+
+    def transfer_batch_to_device(
+        self, batch: dict[str, Batch], device: torch.device, dataloader_idx: int
+    ) -> dict[str, Batch]:
+        """Sends a batch on its way without waiting for it (Lightning waits for all but plain tensors)."""
+        return {name: part.to(device, non_blocking=device.type == "cuda") for name, part in batch.items()}
+
+    def on_after_batch_transfer(self, batch: dict[str, Batch], dataloader_idx: int) -> dict[str, Batch]:
+        """Augments what the loader left to the device."""
+        return {name: finished(part) for name, part in batch.items()}
 
     def state_dict(self) -> dict[str, int]:
         """The epoch and batch that come next."""

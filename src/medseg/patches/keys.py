@@ -23,6 +23,7 @@ class Purpose(IntEnum):
     SPATIAL = 4
     INTENSITY = 5
     TORCHIO = 6
+    MODALITIES = 7
 
 
 def generator(seed: int, epoch: int, number: int, purpose: Purpose, stream: int = 0) -> np.random.Generator:

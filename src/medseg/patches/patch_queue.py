@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from medseg.errors import UserError
-from medseg.patches.augment import intensity, spatial
+from medseg.patches.augment import intensity, modality_dropout, spatial
 from medseg.patches.feed import feed
 from medseg.patches.interface import Crew, Part
 from medseg.patches.keys import Purpose, generator
-from medseg.patches.sample import Sample, empty_batch, views
+from medseg.patches.sample import Drawn, Sample, empty_batch, views
 from medseg.patches.sampler import PatchSampler
 from medseg.patches.settings import AugmentationSettings
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from medseg.data.plan import Plan
     from medseg.data.store import Store
     from medseg.data.store_case import StoredCase
+    from medseg.patches.on_device.region import Region
+    from medseg.patches.on_device.region_batch import RegionBatch
 
 
 class SampleError(RuntimeError):
@@ -46,10 +49,14 @@ class PatchQueue:
         label_interpolation: ``linear`` takes the argmax of the interpolated one-hot labels, ``nearest`` the
             nearest voxel's.
         label_outside: the code beyond the scan: 0 background, 255 ignored. The image is 0 there.
-        torchio_transforms: name of a TorchIO random intensity transform -> its arguments, applied last.
+        augment_on: ``cpu``: the workers make finished patches. ``device``: they only read the box of the scan
+            under each patch, and `batches` gives a `RegionBatch`, which the data module augments where the
+            network runs. The draws are the same; the normals of the noise are the device's own.
+        torchio_transforms: name of a TorchIO random intensity transform -> its arguments, applied last; on
+            the CPU only.
 
     Raises:
-        UserError: no cases, one of them has no label, an option out of range.
+        UserError: no cases, one of them has no label, an option out of range or that goes with no other.
     """
 
     def __init__(
@@ -64,11 +71,15 @@ class PatchQueue:
         foreground_share: float = 0.34,
         label_interpolation: Literal["linear", "nearest"] = "linear",
         label_outside: int = 0,
+        augment_on: Literal["cpu", "device"] = "cpu",
         torchio_transforms: dict[str, dict[str, Any]] | None = None,
     ) -> None:
         check_cases(store, ids, labelled, foreground_share)
         if not 0 <= label_outside <= 255:
             raise UserError("queue.label_outside", f"{label_outside} is no code", "use 0 or 255")
+        if augment_on == "device" and torchio_transforms:
+            problem = "TorchIO's transforms run on the CPU alone and augment_on is device"
+            raise UserError("queue.torchio_transforms", problem, "use queue.augment_on=cpu or leave them out")
         self.store, self.ids, self.labelled = store, tuple(ids), labelled
         self.augmentation, self.seed, self.stream = augmentation, seed, int(not labelled)
         self.modalities, self.patch = len(plan.modalities), tuple(plan.patch_size)
@@ -77,9 +88,16 @@ class PatchQueue:
         share = foreground_share if labelled else 0.0
         self.sampler = PatchSampler(seed, len(self.ids), self.grid.patch, share, self.stream)
         self.appended = _appended(torchio_transforms, plan.spacing)
+        self.on_device = augment_on == "device"
 
     def sample(self, epoch: int, number: int) -> Sample:
         """Sample ``number`` of ``epoch``, in memory of its own."""
+        if self.on_device:
+            from medseg.patches.on_device.augmenting import augment
+
+            regions: dict[int, Region] = {}
+            self._read(regions, 0, epoch, number)
+            return views(augment(self._collated(regions)))[0]
         batch = empty_batch(1, self.modalities, self.patch, self.labelled)
         self._fill(batch, 0, epoch, number)
         self._append(batch)
@@ -91,43 +109,95 @@ class PatchQueue:
     def batches(self, part: Part, crew: Crew) -> Iterator[Batch]:
         """The batches of a part; the same whoever makes them."""
         ahead = max(2, -(-2 * crew.workers // part.batch_size))
+        if self.on_device:
+            for regions in feed(self._planned_regions(part, crew), crew, ahead):
+                yield self._collated(regions, crew.pin)
+            return
         for batch in feed(self._planned(part, crew), crew, ahead):
             self._append(batch)
             yield batch
 
     def _planned(self, part: Part, crew: Crew) -> Iterator[tuple[Batch, list[Any]]]:
-        for b in range(part.first, part.last):
+        for epoch, b in part.places():
             batch = empty_batch(part.batch_size, self.modalities, self.patch, self.labelled, crew.pin)
             numbers = part.numbers(b)
-            yield batch, [partial(self._fill, batch, k, part.epoch, n) for k, n in enumerate(numbers)]
+            yield batch, [partial(self._fill, batch, k, epoch, n) for k, n in enumerate(numbers)]
 
     def _fill(self, batch: Batch, place: int, epoch: int, number: int) -> None:
         """Makes one sample in the batch's memory."""
+        with self._case(epoch, number) as case:
+            batch.case[place] = case.id
+            sample = views(batch)[place]
+            sample.index[:] = epoch, number
+            drawn = self.draw(case, epoch, number)
+            sample.present[:] = drawn.present
+            flat = sample.image.ndim == 3  # (M, W, H): one slice
+            image = sample.image[..., None] if flat else sample.image
+            label = None if sample.label is None else sample.label[0, ..., None] if flat else sample.label[0]
+            target = spatial.Target(image, label)
+            spatial.apply(self._source(case, drawn), target, drawn.start, drawn.spatial, self.rules)
+            intensity.apply(sample.image, list(drawn.changes))
+
+    def _planned_regions(self, part: Part, crew: Crew) -> Iterator[tuple[dict[int, Region], list[Any]]]:
+        for epoch, b in part.places():
+            regions: dict[int, Region] = {}
+            numbers = enumerate(part.numbers(b))
+            yield regions, [partial(self._read, regions, k, epoch, n, crew.pin) for k, n in numbers]
+
+    def _read(
+        self, regions: dict[int, Region], place: int, epoch: int, number: int, pin: bool = False
+    ) -> None:
+        """Reads what one sample is made from."""
+        from medseg.patches.on_device.region import read
+
+        with self._case(epoch, number) as case:
+            drawn = self.draw(case, epoch, number)
+            index = (epoch, number)
+            regions[place] = read(self._source(case, drawn), self.grid.patch, drawn, case.id, index, pin)
+
+    def _collated(self, regions: Mapping[int, Region], pin: bool = False) -> RegionBatch:
+        from medseg.patches.on_device.augmenting import collated
+
+        in_order = [regions[place] for place in range(len(regions))]
+        return collated(in_order, self.patch, self.rules, pin)
+
+    @contextmanager
+    def _case(self, epoch: int, number: int) -> Iterator[StoredCase]:
+        """The case of a sample; what goes wrong with it tells which sample it was."""
         case_id = self.ids[self.sampler.case(epoch, number)]
-        batch.case[place] = case_id
-        sample = views(batch)[place]
-        sample.index[:] = epoch, number
         try:
-            self._make(self.store.case(case_id), sample, epoch, number)
+            yield self.store.case(case_id)
         except UserError:
             raise
         except Exception as error:
             what = f"case {case_id}: sample {number} of epoch {epoch}: {type(error).__name__}: {error}"
             raise SampleError(what) from error
 
-    def _make(self, case: StoredCase, sample: Sample, epoch: int, number: int) -> None:
-        sample.present[:] = case.present
+    def _source(self, case: StoredCase, drawn: Drawn) -> spatial.Source:
+        return spatial.Source(case.image, case.label if self.labelled else None, drawn.present)
+
+    def draw(self, case: StoredCase, epoch: int, number: int) -> Drawn:
+        """All that is random about a sample; ``case`` must be the one that it shows.
+
+        Raises:
+            ValueError: the case has other modalities than the plan.
+        """
+        if len(case.present) != self.modalities:
+            raise ValueError(f"{len(case.present)} modalities in the store, {self.modalities} in the plan")
         start = self.sampler.start(epoch, number, case.shape, case.foreground if self.labelled else {})
-        change = spatial.draw(self._generator(epoch, number, Purpose.SPATIAL), self.augmentation, self.grid)
-        flat = sample.image.ndim == 3  # (M, W, H): one slice
-        image = sample.image[..., None] if flat else sample.image
-        label = None if sample.label is None else sample.label[0, ..., None] if flat else sample.label[0]
-        source = spatial.Source(case.image, case.label if self.labelled else None, sample.present)
-        spatial.apply(source, spatial.Target(image, label), start, change, self.rules)
-        present = tuple(int(m) for m in np.flatnonzero(sample.present))
-        channels = intensity.Channels(present, len(self.patch), self.grid.in_plane)
-        rng = self._generator(epoch, number, Purpose.INTENSITY)
-        intensity.apply(sample.image, intensity.draw(rng, self.augmentation, channels))
+        spatially, by_intensity, hiding = (
+            self._generator(epoch, number, purpose)
+            for purpose in (Purpose.SPATIAL, Purpose.INTENSITY, Purpose.MODALITIES)
+        )
+        present = modality_dropout.draw(hiding, self.augmentation, case.present)
+        channels = tuple(int(m) for m in np.flatnonzero(present))
+        changeable = intensity.Channels(channels, len(self.patch), self.grid.in_plane)
+        return Drawn(
+            start,
+            spatial.draw(spatially, self.augmentation, self.grid),
+            intensity.draw(by_intensity, self.augmentation, changeable),
+            present,
+        )
 
     def _append(self, batch: Batch) -> None:
         """TorchIO's transforms, by the consumer: they draw from torch's one global generator."""

@@ -11,6 +11,25 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from medseg.contracts import Batch
+    from medseg.patches.augment.intensity import Change
+    from medseg.patches.augment.spatial import Spatial
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """All that is random about one patch.
+
+    Attributes:
+        start: its first voxel in the scan before it is moved, per store axis; may lie outside.
+        spatial: how it is turned, scaled, bent and mirrored.
+        changes: of its intensities, in the order in which they are done.
+        present: ``(M,)`` bool, the modalities that it shows; a case may have more.
+    """
+
+    start: tuple[int, int, int]
+    spatial: Spatial
+    changes: Sequence[Change]
+    present: NDArray[np.bool_]
 
 
 @dataclass

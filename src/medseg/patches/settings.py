@@ -46,6 +46,8 @@ class AugmentationSettings:
         gamma_range: the exponent.
         bias_field_probability: of a smooth multiplicative field, as in MRI (Van Leemput et al. 1999).
         bias_field_coefficients: largest coefficient of its cubic polynomial, on a patch from -1 to 1.
+        modality_dropout_probability: of hiding some of the modalities that a case has, never all; every
+            smaller set of them is as likely as any other.
     """
 
     rotation_probability: float = 0.2
@@ -75,6 +77,7 @@ class AugmentationSettings:
     gamma_range: tuple[float, float] = (0.7, 1.5)
     bias_field_probability: float = 0.0
     bias_field_coefficients: float = 0.3
+    modality_dropout_probability: float = 0.0
 
     def __post_init__(self) -> None:
         for field in fields(self):

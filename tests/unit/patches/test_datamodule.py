@@ -30,8 +30,10 @@ class Watcher(L.LightningModule):
         self.weight = torch.nn.Parameter(torch.zeros(1))
         self.seen: list[tuple[int, int]] = []
         self.validated: list[list[tuple[int, int]]] = []
+        self.batches: list[Batch] = []
 
     def training_step(self, batch: dict[str, Batch], batch_idx: int) -> torch.Tensor:
+        self.batches.append(batch["labelled"])
         self.seen += [tuple(row) for row in batch["labelled"].index.tolist()]
         return self.weight.sum() * batch["labelled"].image.mean()
 
@@ -58,10 +60,11 @@ def trainer(folder: Path, **options: Any) -> L.Trainer:
     )
 
 
-def datamodule(make_queue: Make, workers: int = 0) -> PatchDataModule:
+def datamodule(make_queue: Make, workers: int = 0, augment_on: str = "cpu") -> PatchDataModule:
     plan = volume_plan()
-    watched = make_queue(plan, AugmentationSettings.off())
-    return PatchDataModule({"labelled": make_queue(plan)}, watched, 2, 5, workers, validation_samples=3)
+    watched = make_queue(plan, AugmentationSettings.off(), augment_on=augment_on)
+    queues = {"labelled": make_queue(plan, augment_on=augment_on)}
+    return PatchDataModule(queues, watched, 2, 5, workers, validation_samples=3)
 
 
 def test_epochs_and_validation(make_queue: Make, tmp_path: Path) -> None:
@@ -83,6 +86,44 @@ def test_resume_continues_with_the_exact_next_sample(make_queue: Make, tmp_path:
         second, datamodule(make_queue, 2), ckpt_path=str(tmp_path / f"step={stop}.ckpt"), weights_only=True
     )
     assert first.seen + second.seen == [(e, i) for e in range(3) for i in range(10)]
+
+
+@pytest.mark.parametrize("stop", [2, 5, 7])
+def test_augmenting_on_the_device_gives_one_stream(make_queue: Make, tmp_path: Path, stop: int) -> None:
+    """Whatever the workers, and through a restart in the middle of an epoch; training sees plain batches."""
+    whole, first, second = Watcher(), Watcher(), Watcher()
+    options: dict[str, Any] = {"max_epochs": 3, "enable_checkpointing": False}
+    trainer(tmp_path, **options).fit(whole, datamodule(make_queue, 0, "device"))
+    saver = ModelCheckpoint(tmp_path, filename="{step}", every_n_train_steps=1, save_top_k=-1)
+    begun = trainer(tmp_path, max_epochs=3, callbacks=[saver], max_steps=stop)
+    begun.fit(first, datamodule(make_queue, 1, "device"))
+    trainer(tmp_path, **options).fit(
+        second,
+        datamodule(make_queue, 2, "device"),
+        ckpt_path=str(tmp_path / f"step={stop}.ckpt"),
+        weights_only=True,
+    )
+    assert whole.seen == first.seen + second.seen == [(e, i) for e in range(3) for i in range(10)]
+    assert whole.validated == [[(0, i) for i in range(4)]] * 3
+    for one, other in zip(whole.batches, first.batches + second.batches, strict=True):
+        assert type(one) is Batch
+        assert one.case == other.case
+        assert torch.equal(one.image, other.image)
+        assert one.label is not None
+        assert other.label is not None
+        assert torch.equal(one.label, other.label)
+
+
+def test_validation_patches_are_the_same_wherever_they_are_made(make_queue: Make) -> None:
+    loaders = [datamodule(make_queue, 0, a) for a in ("cpu", "device")]
+    here, there = (
+        [data.on_after_batch_transfer(b, 0)["labelled"] for b in data.val_dataloader()] for data in loaders
+    )
+    for one, other in zip(here, there, strict=True):
+        assert torch.equal(one.image, other.image)
+        assert one.label is not None
+        assert other.label is not None
+        assert torch.equal(one.label, other.label)
 
 
 def test_state_before_and_after_loaders_exist(make_queue: Make) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from medseg.patches.patch_queue import PatchQueue, SampleError
 from medseg.patches.sample import Sample
 from medseg.patches.settings import AugmentationSettings
 
+from .conftest import EVERYTHING
 from .plans import volume_plan
 
 Make = Callable[..., PatchQueue]
@@ -132,6 +134,47 @@ def test_in_plane_plans_keep_slices_whole(make_queue: Make, store: Store) -> Non
     assert not np.array_equal(sample.image, other.image)
 
 
+QUIET = replace(EVERYTHING, noise_probability=0.0, modality_dropout_probability=0.5)
+
+
+@pytest.mark.parametrize("changed", [QUIET, AugmentationSettings.off(), AugmentationSettings()])
+@pytest.mark.parametrize("labels", ["linear", "nearest"])
+def test_the_device_makes_the_patches_of_the_workers(
+    make_queue: Make, plan: Plan, changed: AugmentationSettings, labels: str
+) -> None:
+    options = {"label_interpolation": labels, "label_outside": 255}
+    changed = replace(changed, noise_probability=0.0)
+    here, there = (make_queue(plan, changed, augment_on=a, **options) for a in ("device", "cpu"))
+    for number in range(6):
+        one, other = here.sample(1, number), there.sample(1, number)
+        np.testing.assert_allclose(one.image, other.image, atol=1e-4)
+        assert one.label is not None
+        assert (one.label != other.label).mean() < 1e-3  # exact ties
+        assert one.case == other.case
+        assert one.present.tolist() == other.present.tolist()
+        assert one.index.tolist() == other.index.tolist()
+
+
+def test_what_the_device_makes_can_be_made_again(make_queue: Make, plan: Plan) -> None:
+    once, again = (make_queue(plan, augment_on="device") for _ in range(2))
+    keys = [(e, i) for e in (0, 3) for i in range(5)]
+    forwards = {key: digest(once[key]) for key in keys}
+    assert forwards == {key: digest(again[key]) for key in reversed(keys)}
+    assert len(set(forwards.values())) == len(keys)
+
+
+def test_hidden_modalities_are_zero_and_declared(make_queue: Make, plan: Plan, store: Store) -> None:
+    hiding = replace(AugmentationSettings(), modality_dropout_probability=1.0)
+    for augment_on in ("cpu", "device"):
+        queue = make_queue(plan, hiding, augment_on=augment_on)
+        for number in range(10):
+            sample = queue.sample(0, number)
+            assert sample.present.sum() == 1
+            assert not (sample.present & ~store.case(sample.case).present).any()
+            assert not sample.image[~sample.present].any()
+            assert sample.image[sample.present].any()
+
+
 def test_torchio_transforms_are_seeded_and_leave_no_trace(make_queue: Make, plan: Plan) -> None:
     plain = make_queue(plan, AugmentationSettings.off()).sample(0, 0)
     queue = make_queue(plan, AugmentationSettings.off(), torchio_transforms={"RandomNoise": {"std": 2}})
@@ -155,6 +198,7 @@ def test_torchio_transforms_are_seeded_and_leave_no_trace(make_queue: Make, plan
         ({"torchio_transforms": {"RandomNoise": {"sigma": 1}}}, "sigma"),
         ({"torchio_transforms": {"HistogramStandardization": {"landmarks": "x.pth"}}}, "no random intensity"),
         ({"ids": ("nobody",)}, "nobody"),
+        ({"torchio_transforms": {"RandomNoise": {}}, "augment_on": "device"}, "augment_on=cpu"),
     ],
 )
 def test_wrong_options_are_refused(make_queue: Make, options: dict[str, Any], problem: str) -> None:
@@ -162,7 +206,8 @@ def test_wrong_options_are_refused(make_queue: Make, options: dict[str, Any], pr
         make_queue(volume_plan(), **options)
 
 
-def test_a_broken_case_is_named(make_queue: Make) -> None:
-    queue = make_queue(volume_plan(modalities=("t1",)))  # the store has two
+@pytest.mark.parametrize("augment_on", ["cpu", "device"])
+def test_a_broken_case_is_named(make_queue: Make, augment_on: str) -> None:
+    queue = make_queue(volume_plan(modalities=("t1",)), augment_on=augment_on)  # the store has two
     with pytest.raises(SampleError, match=r"case case\d: sample 3 of epoch 1"):
         queue.sample(1, 3)
