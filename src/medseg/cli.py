@@ -15,6 +15,7 @@ class Words:
 
     def __init__(self) -> None:
         self.verb: str | None = None
+        self.subject: str | None = None
         self.overrides: list[str] = []
         self.config_dirs: list[str] = []
         self.allowed: list[str] = []
@@ -54,6 +55,8 @@ def read(arguments: Sequence[str]) -> Words:
             raise UserError(word, "is not a flag of medseg", "see medseg --help")
         elif words.verb is None:
             words.verb = word
+            if rest and not rest[0].startswith("-") and "=" not in rest[0]:
+                words.subject = rest.pop(0)
         else:
             words.overrides.append(word)
     return words
@@ -86,7 +89,7 @@ def _main(words: Words) -> int:
     _admit(words.allowed)
     from medseg.config.run import run
 
-    return run(words.verb, words.overrides, words.config_dirs, multirun=words.multirun, show=words.show)
+    return run(words.verb, _overrides(words), words.config_dirs, multirun=words.multirun, show=words.show)
 
 
 def _help(words: Words) -> str:
@@ -95,8 +98,25 @@ def _help(words: Words) -> str:
     if words.verb is None:
         return overview()
     _known(words.verb)
-    groups = [word.partition("=")[0] for word in words.overrides]
+    groups = [word.partition("=")[0] for word in _after_subject(words)]
     return "\n".join(map(group_help, groups)) if groups else verb_help(words.verb)
+
+
+def _after_subject(words: Words) -> list[str]:
+    """The words behind the verb, without its subject where it takes one."""
+    from medseg.config.verbs import VERBS
+
+    takes = words.verb is not None and VERBS[words.verb].subject
+    return words.overrides if words.subject is None or takes else [words.subject, *words.overrides]
+
+
+def _overrides(words: Words) -> list[str]:
+    """The overrides; a verb's subject sets the key that it stands for."""
+    from medseg.config.verbs import VERBS
+
+    key = VERBS[words.verb].subject if words.verb else None
+    given = [f"{key}={words.subject}"] if key and words.subject is not None else []
+    return [*given, *_after_subject(words)]
 
 
 def _known(verb: str) -> None:

@@ -16,6 +16,7 @@ SETTINGS = {
     "augmentation": "medseg.patches.settings.AugmentationSettings",
     "optimizer": "medseg.training.settings.OptimizerSettings",
     "schedule": "medseg.training.settings.ScheduleSettings",
+    "finetuning": "medseg.training.settings.FinetuningSettings",
     "training": "medseg.training.settings.TrainingSettings",
     "inference": "medseg.inference.settings.InferenceSettings",
     "evaluation": "medseg.evaluation.settings.EvaluationSettings",

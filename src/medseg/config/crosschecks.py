@@ -89,6 +89,17 @@ def _patch_strides(config: Config) -> list[str]:
     ]
 
 
+def _patch_multiple(config: Config) -> list[str]:
+    patch, multiple = config["plan"].get("patch_size"), _constants(config, "network").get("DIVISOR", 1)
+    if patch is None or not any(n % multiple for n in patch):
+        return []
+    legal = [max(multiple, round(n / multiple) * multiple) for n in patch]
+    return [
+        f"plan.patch_size: {_short(config, 'network')} needs multiples of {multiple}, not {list(patch)}; "
+        f"the nearest is {legal}"
+    ]
+
+
 def _plan_file(config: Config) -> list[str]:
     file = config["plan"].get("file")
     if file is None:
@@ -102,7 +113,8 @@ def _plan_file(config: Config) -> list[str]:
         plan = Plan.load(Path(file))
     except UserError as error:
         return [f"plan.file: {line}" for line in str(error).splitlines()]
-    return _network_dims({**config, "plan": {"spatial_dims": plan.spatial_dims}})
+    decided = {"spatial_dims": plan.spatial_dims, "patch_size": plan.patch_size}
+    return _network_dims({**config, "plan": decided}) + _patch_multiple({**config, "plan": decided})
 
 
 def _streams(config: Config) -> list[str]:
@@ -114,6 +126,16 @@ def _streams(config: Config) -> list[str]:
             "use data.unlabelled_ok=true or objective=supervised"
         ]
     return []
+
+
+def _appended_on_device(config: Config) -> list[str]:
+    queue = config["queue"]
+    if queue.get("augment_on") != "device" or not queue.get("torchio_transforms"):
+        return []
+    return [
+        "queue.torchio_transforms: run on the CPU alone and queue.augment_on is device; "
+        "use queue.augment_on=cpu or leave them out"
+    ]
 
 
 def _fold(config: Config) -> list[str]:
@@ -134,8 +156,10 @@ _RULES: tuple[tuple[tuple[str, ...], Callable[[Config], list[str]]], ...] = (
     (("plan", "network"), _network_dims),
     (("plan",), _patch_dims),
     (("plan",), _patch_strides),
+    (("plan", "network"), _patch_multiple),
     (("plan", "network"), _plan_file),
     (("objective", "data"), _streams),
+    (("queue",), _appended_on_device),
     (("fold", "split"), _fold),
     (("predictions",), _scored_against),
 )

@@ -37,7 +37,9 @@ def verb_help(verb: str) -> str:
     """What ``medseg VERB --help`` says: the verb's keys and groups with their choices."""
     root = read_root(verb)
     width = _width()
-    lines = [f"usage: medseg {verb} [key=value ...] [group=choice ...]", "", *root.summary, ""]
+    subject = VERBS[verb].subject
+    words = f"{verb} {subject.upper()}" if subject else verb
+    lines = [f"usage: medseg {words} [key=value ...] [group=choice ...]", "", *root.summary, ""]
     if root.keys:
         lines += [
             "keys:",

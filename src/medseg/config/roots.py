@@ -91,9 +91,12 @@ class EvaluateRoot:
     part: Literal["test", "validation"] = "validation"
     predictions: str | None = None
     output: str | None = None
+    missing: Literal["all"] | None = None
 
     def problems(self) -> list[str]:
         """One line per value that cannot be used."""
+        if self.missing is not None and self.run is None:
+            return ["missing: needs a model to try; add run=FOLDER"]
         if (self.run is None) == (self.predictions is None):
             return ["run: give either a run or predictions; add run=FOLDER or predictions=FOLDER"]
         return []
@@ -104,3 +107,72 @@ class DownloadRoot:
     """Root keys of ``download``: the folder that the data set goes to."""
 
     into: str = "data"
+
+
+MEASURED = ("data",)
+"""What `medseg bench` measures."""
+
+
+@dataclass(frozen=True)
+class BenchRoot:
+    """Root keys of ``bench``.
+
+    Attributes:
+        what: what is measured, one of `MEASURED`; also the word after ``bench``.
+        seed: of the patches and the network.
+        fold: the fold whose validation cases are left out.
+        seconds: measured for each number of workers, about.
+        patches: measured instead for each number of workers.
+        workers: the numbers of workers; ``None`` for 0, 1, 2, 4 and so on up to the cores.
+        output: a JSON file for the numbers.
+    """
+
+    what: str = "data"
+    seed: int = 0
+    fold: int = 0
+    seconds: float = 4.0
+    patches: int | None = None
+    workers: list[int] | None = None
+    output: str | None = None
+
+    def problems(self) -> list[str]:
+        """One line per value that cannot be used."""
+        found = _not_negative(seed=self.seed, fold=self.fold)
+        if self.what not in MEASURED:
+            found.append(f"what: {self.what!r} cannot be measured; medseg bench knows {', '.join(MEASURED)}")
+        if not 0 < self.seconds <= 3600:
+            found.append(f"seconds: {self.seconds:g} is out of range; give a number above 0, at most 3600")
+        if self.patches is not None and self.patches < 1:
+            found.append(f"patches: {self.patches} is less than 1; give 1 or more")
+        if self.workers is not None and (not self.workers or min(self.workers) < 0):
+            found.append(f"workers: {self.workers} names no numbers of workers; write [0,1,2]")
+        return found
+
+
+@dataclass(frozen=True)
+class NetworksRoot:
+    """Root keys of ``networks``: what the costs are counted for.
+
+    Attributes:
+        patch_size: voxels per axis, 2 or 3 of them; ``None`` for 512 x 512 and 128 x 128 x 128.
+        modalities: channels of the image.
+        classes: channels of the logits.
+        width: channels of the first level, doubled from level to level.
+    """
+
+    patch_size: list[int] | None = None
+    modalities: int = 1
+    classes: int = 2
+    width: int = 32
+
+    def problems(self) -> list[str]:
+        """One line per value that cannot be used."""
+        found = [
+            f"{name}: {getattr(self, name)} is too small; use 1 or more"
+            for name in ("modalities", "classes", "width")
+            if getattr(self, name) < 1
+        ]
+        patch = self.patch_size
+        if patch is not None and (len(patch) not in (2, 3) or min(patch) < 1):
+            found.append(f"patch_size: {patch} is no size; give 2 or 3 numbers of voxels")
+        return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from medseg.evaluation.bootstrap import Interval
@@ -49,6 +49,38 @@ def result_table(summary: Summary, metrics: Sequence[str] = SHOWN) -> Table:
     if len(summary.labels) > 1:
         table.add_section()
         table.add_row(Text("mean of labels"), *_cells(summary.overall, summary, shown), style="bold")
+    return table
+
+
+def missing_table(summaries: Mapping[str, Summary], modalities: Sequence[str], trained: bool) -> Table:
+    """Subsets of the modalities down, the mean Dice of each label across.
+
+    Args:
+        summaries: subset, its modalities joined by ``+`` -> its scores.
+        modalities: all of them.
+        trained: whether the model was trained on cases that lacked some.
+    """
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    labels = list(next(iter(summaries.values())).labels)
+    how = "trained on cases that lacked some" if trained else "always trained with all modalities"
+    title, caption = "Dice by the modalities that are there", f"the model was {how}"
+    table = Table(title=title, caption=caption, title_justify="left", caption_justify="left", box=box.SIMPLE)
+    for name in modalities:
+        table.add_column(Text(name), justify="center")
+    for name in [*labels, "mean"] if len(labels) > 1 else labels:
+        table.add_column(Text(name), justify="right")
+    for name in ("95 % interval", "n", "nan", "missed"):
+        table.add_column(name.replace("95", f"{100 * next(iter(summaries.values())).confidence:g}"))
+    for subset, summary in summaries.items():
+        there = subset.split("+")
+        whole = summary.overall["dice"]
+        cells = [number(summary.labels[label]["dice"].mean, "1") for label in labels]
+        cells += [number(whole.mean, "1")] if len(labels) > 1 else []
+        counts = [span(whole.interval, "1"), str(whole.n), str(whole.n_nan), str(whole.n_missed)]
+        table.add_row(*("●" if name in there else "·" for name in modalities), *cells, *counts)
     return table
 
 

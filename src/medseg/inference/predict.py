@@ -57,6 +57,8 @@ def predict_cases(
     bundles: Sequence[Bundle],
     output: Path,
     settings: InferenceSettings,
+    *,
+    without: bool = False,
 ) -> dict[str, Path]:
     """Predicts cases of a cohort; labels are not read.
 
@@ -68,6 +70,7 @@ def predict_cases(
         bundles: their probabilities are averaged.
         output: the folder of the label maps.
         settings: how to predict.
+        without: also cases that lack modalities which the model was always trained with, to see how it does.
 
     Returns:
         Case id -> the label map.
@@ -82,7 +85,7 @@ def predict_cases(
             ours, theirs = ", ".join(bundle.labels.names), ", ".join(cohort.labels.names)
             problem = f"predicts {ours}, but {cohort.name} has {theirs} or other values for them"
             raise UserError(str(bundle.folder), problem, "choose a model of this task")
-    return _predict(bundles, cases, output, settings, replace_other=True)
+    return _predict(bundles, cases, output, settings, replace_other=True, without=without)
 
 
 def _predict(
@@ -93,10 +96,11 @@ def _predict(
     lines: Sequence[str] = (),
     *,
     replace_other: bool,
+    without: bool = False,
 ) -> dict[str, Path]:
     predictors = make_predictors(bundles, settings)
     modalities = bundles[0].plan.modalities
-    tolerant = all(bundle.missing_modalities for bundle in bundles)
+    tolerant = without or all(bundle.missing_modalities for bundle in bundles)
     found, usable = list(lines), []
     for case in cases:
         lacking = [m for m in modalities if m not in case.images]

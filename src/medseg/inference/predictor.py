@@ -17,6 +17,7 @@ from medseg.errors import UserError
 from medseg.files import value_hash
 from medseg.inference.bundle import Bundle
 from medseg.inference.hardware import choose_device, choose_precision
+from medseg.inference.neighbours import Neighbours
 from medseg.inference.restore import matrices_back, painted, resampled_planes
 from medseg.inference.scoring import WindowScore
 from medseg.inference.settings import InferenceSettings
@@ -91,7 +92,8 @@ class Predictor:
             precision=self.precision,
         )
         grid = self.grid(geometry)
-        scores = score_planes(image, score, grid, axis, self._batch(grid))
+        seen = Neighbours(image, self.plan.slices) if self.plan.slices > 1 else image
+        scores = score_planes(seen, score, grid, axis, self._batch(grid))
         try:
             yield from resampled_planes(scores, matrices_back(geometry), axis)
         except torch.OutOfMemoryError:

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from medseg.inference.neighbours import Neighbours
 from medseg.inference.windows import WindowGrid, gaussian
 
 Score = Callable[[Tensor], Tensor]
@@ -21,7 +22,7 @@ Score = Callable[[Tensor], Tensor]
 
 
 def score_planes(
-    image: NDArray[np.float32], score: Score, grid: WindowGrid, axis: int, window_batch: int
+    image: NDArray[np.float32] | Neighbours, score: Score, grid: WindowGrid, axis: int, window_batch: int
 ) -> Iterator[Tensor]:
     """The Gaussian-weighted mean score of every voxel, one plane across ``axis`` after the other.
 
@@ -50,11 +51,13 @@ def score_planes(
         yield from ring.finish(grid.shape[axis])
 
 
-def cut(image: NDArray[np.float32], corner: tuple[int, ...], window: tuple[int, ...]) -> NDArray[np.float32]:
+def cut(
+    image: NDArray[np.float32] | Neighbours, corner: tuple[int, ...], window: tuple[int, ...]
+) -> NDArray[np.float32]:
     """One window ``(M, *window)`` of ``image`` as a copy, zero outside of the image."""
     inside, within = _overlap(image.shape[1:], corner, window)
     patch = np.zeros((image.shape[0], *window), np.float32)
-    patch[(slice(None), *within)] = image[(slice(None), *inside)]
+    patch[(slice(None), *within)] = image[slice(None), inside[0], inside[1], inside[2]]
     return patch
 
 

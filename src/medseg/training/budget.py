@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from medseg.contracts import Batch, Progress
+from medseg.patches.on_device.augmenting import finished
 from medseg.training.optimizers import build_optimizer
 from medseg.training.settings import OptimizerSettings
 
@@ -41,7 +42,8 @@ def seconds_per_step(
         copy.deepcopy(objective).to(device).train(),
     )
     objective.attach(network)  # type: ignore[operator]
-    adam = build_optimizer(optimizer, [*network.parameters(), *objective.parameters()])
+    every = [*network.parameters(), *objective.parameters()]
+    adam = build_optimizer(optimizer, [([p for p in every if p.requires_grad], 1.0)])
     stream = itertools.chain.from_iterable(itertools.repeat(batches))
     durations = []
     for _ in range(WARM + TIMED):
@@ -63,7 +65,8 @@ def _backward(
     precision: str,
     device: torch.device,
 ) -> None:
-    batch = {name: part.to(device) for name, part in next(stream).items()}
+    quick = device.type == "cuda"
+    batch = {name: finished(part.to(device, non_blocking=quick)) for name, part in next(stream).items()}
     reduced = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(precision)
     with torch.autocast(device.type, dtype=reduced or torch.bfloat16, enabled=reduced is not None):
         terms = objective.step(network, batch, Progress(0, WARM + TIMED, 0))  # type: ignore[operator]

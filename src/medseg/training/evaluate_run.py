@@ -15,6 +15,7 @@ from medseg.evaluation.settings import EvaluationSettings
 from medseg.inference.settings import InferenceSettings
 from medseg.training.assess import assess
 from medseg.training.console import open_console
+from medseg.training.missing_matrix import missing_matrix
 from medseg.training.run_folder import RunFolder
 
 
@@ -25,6 +26,7 @@ def evaluate_run(
     inference: InferenceSettings,
     evaluation: EvaluationSettings,
     console: Console | None = None,
+    missing: bool = False,
 ) -> Path:
     """Predicts and scores the cases of ``part`` with the run's bundle and rewrites its report.
 
@@ -32,9 +34,10 @@ def evaluate_run(
         run: the run's folder.
         part: ``validation`` or ``test``; nobody may be scored on ``train``.
         data: where the cohort is; it must be the one that the run's split was made for.
+        missing: score every subset of the modalities instead, see `medseg.training.missing_matrix`.
 
     Returns:
-        The path of ``report.html``.
+        The path of ``report.html``, or of the matrix.
 
     Raises:
         UserError: the run is not finished, the part is empty, or the training saw one of its patients.
@@ -50,4 +53,6 @@ def evaluate_run(
     split = Split.load(folder.split)
     cohort = open_cohort(data)
     cases = split.cases(cohort, int(record["fold"]), part)
+    if missing:
+        return missing_matrix(folder, cohort, cases, part, inference, evaluation, console or open_console())
     return assess(folder, cohort, cases, part, inference, evaluation, console or open_console())

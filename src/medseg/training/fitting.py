@@ -11,6 +11,7 @@ from lightning.pytorch.loggers import Logger, WandbLogger
 from rich.console import Console
 from torch import nn
 
+from medseg.data.machine import usable_cores
 from medseg.errors import UserError
 from medseg.inference.assemble import assemble_network
 from medseg.patches.datamodule import PatchDataModule
@@ -21,12 +22,15 @@ from medseg.tracking.weights_and_biases import Pseudonyms, build_wandb, finish_w
 from medseg.training.budget import seconds_per_step, steps_for
 from medseg.training.checkpoints import AtomicCheckpointIO, CheckpointEveryEpoch, LastStep
 from medseg.training.console import ConsoleProgress
+from medseg.training.data_advice import Loading, advice
+from medseg.training.finetuning import Unfreezing
 from medseg.training.finite_loss import FiniteLoss
 from medseg.training.module import SegmentationModule
 from medseg.training.preparation import Prepared
 from medseg.training.recipe import Recipe
 from medseg.training.run_folder import RunFolder
 from medseg.training.volumes import VolumeValidation, look_epochs
+from medseg.training.waiting import DataWait
 
 
 class Fitting:
@@ -41,7 +45,7 @@ class Fitting:
 
     def __init__(self, recipe: Recipe, run: RunFolder, prepared: Prepared, console: Console) -> None:
         self.recipe, self.run, self.prepared, self.console = recipe, run, prepared, console
-        self.local = LocalLogger(run.metrics)
+        self.local, self.waiting = LocalLogger(run.metrics), DataWait()
         self.wandb: WandbLogger | None = None
         asked = recipe.training.precision
         self.precision = prepared.plan.precision if asked == "auto" else asked
@@ -77,6 +81,7 @@ class Fitting:
             recipe.schedule,
             recipe.seed,
             steps,
+            recipe.finetuning,
         )
 
     def datamodule(self, steps: int) -> PatchDataModule:
@@ -121,7 +126,7 @@ class Fitting:
         if training.steps is not None or training.minutes is None:
             return training.steps or training.epoch_steps
         network, objective = self.network_and_objective()
-        device = _device(training.accelerator)
+        device = device_of(training.accelerator)
         data = self.datamodule(training.epoch_steps)
         batches = data.train_dataloader()
         seconds = seconds_per_step(
@@ -135,7 +140,7 @@ class Fitting:
     def trainer(self, steps: int) -> L.Trainer:
         """Lightning's Trainer; it writes nothing but what the callbacks and loggers here write."""
         training = self.recipe.training
-        device = _device(training.accelerator)
+        device = device_of(training.accelerator)
         return L.Trainer(
             max_epochs=math.ceil(steps / self._epoch_steps(steps)),
             accelerator=training.accelerator,
@@ -175,7 +180,7 @@ class Fitting:
 
     def _callbacks(self, steps: int) -> list[L.Callback]:
         training, prepared = self.recipe.training, self.prepared
-        callbacks: list[L.Callback] = [FiniteLoss(), LastStep(steps)]
+        callbacks: list[L.Callback] = [FiniteLoss(), LastStep(steps), Unfreezing(), self.waiting]
         epochs = math.ceil(steps / self._epoch_steps(steps))
         looks = look_epochs(epochs, training.volume_validations)
         if looks:
@@ -196,6 +201,21 @@ class Fitting:
         checkpoints = CheckpointEveryEpoch(self.run.checkpoints, self.local.complete, looks)
         return [*callbacks, ConsoleProgress(self.console, steps), checkpoints]
 
+    def tell_waiting(self) -> None:
+        """Keeps how long the step waited for data in the record, and says which knob to turn."""
+        recipe = self.recipe
+        line = advice(
+            Loading(
+                self.waiting.share,
+                recipe.training.workers,
+                usable_cores(),
+                device_of(recipe.training.accelerator).type == "cuda",
+                recipe.queue.get("augment_on"),
+            )
+        )
+        self.run.note(data_wait=self.waiting.facts() | {"advice": line})
+        self.console.print(line, highlight=False, soft_wrap=True)
+
     def rewind(self, step: int) -> None:
         """Drops what was logged beyond the step that training goes on from."""
         self.local.rewind(step)
@@ -206,7 +226,12 @@ class Fitting:
             finish_wandb()
 
 
-def _device(accelerator: str) -> torch.device:
+def device_of(accelerator: str) -> torch.device:
+    """The device that ``training.accelerator`` means here.
+
+    Raises:
+        UserError: it is ``gpu`` and there is none.
+    """
     if accelerator == "gpu" and not torch.cuda.is_available():
         raise UserError("training.accelerator", "there is no GPU here", "use auto or cpu")
     wants_gpu = accelerator == "gpu" or (accelerator == "auto" and torch.cuda.is_available())

@@ -11,8 +11,9 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
 from medseg.contracts import IGNORE, Batch, Labels, Progress
+from medseg.training.finetuning import Stages
 from medseg.training.optimizers import build_optimizer, build_schedule
-from medseg.training.settings import OptimizerSettings, ScheduleSettings
+from medseg.training.settings import FinetuningSettings, OptimizerSettings, ScheduleSettings
 
 
 class SegmentationModule(L.LightningModule):
@@ -27,6 +28,7 @@ class SegmentationModule(L.LightningModule):
         labels: the classes or regions, for the Dice on validation patches.
         seed: of the run.
         total_steps: real optimizer steps of the whole training.
+        finetuning: which stages of the encoder are frozen until when, and their learning rates.
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class SegmentationModule(L.LightningModule):
         schedule: ScheduleSettings,
         seed: int,
         total_steps: int,
+        finetuning: FinetuningSettings | None = None,
     ) -> None:
         super().__init__()
         self.network, self.objective, self.labels = network, objective, labels
@@ -46,6 +49,7 @@ class SegmentationModule(L.LightningModule):
         self.steps_taken = 0
         self.cases: list[str] = []
         self._validation: list[tuple[Tensor, Tensor]] = []
+        self.stages = Stages(network, finetuning or FinetuningSettings())
         objective.attach(network)  # type: ignore[operator]
 
     @property
@@ -55,7 +59,8 @@ class SegmentationModule(L.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Optimizer and schedule; real steps are counted by the optimizer itself."""
-        optimizer = build_optimizer(self.optimizer_settings, self.parameters())
+        own = [p for p in self.objective.parameters() if p.requires_grad]
+        optimizer = build_optimizer(self.optimizer_settings, [*self.stages.rates(), (own, 1.0)])
         optimizer.register_step_post_hook(self._after_real_step)
         schedule = build_schedule(self.schedule_settings, optimizer, self.total_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -8,21 +8,30 @@ from functools import partial
 from typing import Any
 
 import torch
+from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from medseg.training.settings import OptimizerSettings, ScheduleSettings
 
 
 def build_optimizer(
-    settings: OptimizerSettings, parameters: Iterable[torch.nn.Parameter]
+    settings: OptimizerSettings, rates: Iterable[tuple[Iterable[nn.Parameter], float]]
 ) -> torch.optim.Optimizer:
-    """The optimizer over the trainable parameters; weight decay on those with two or more axes."""
-    trainable = [parameter for parameter in parameters if parameter.requires_grad]
-    groups: list[dict[str, Any]] = [
-        {"params": [p for p in trainable if p.ndim > 1], "weight_decay": settings.weight_decay},
-        {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    groups = [group for group in groups if group["params"]]
+    """The optimizer; weight decay on parameters with two or more axes.
+
+    Args:
+        settings: which one, and its numbers.
+        rates: groups of parameters, each with its learning rate as a share of ``settings.lr``.
+    """
+    groups: list[dict[str, Any]] = []
+    for parameters, share in rates:
+        several = list(parameters)
+        for decay, chosen in (
+            (settings.weight_decay, [p for p in several if p.ndim > 1]),
+            (0.0, [p for p in several if p.ndim <= 1]),
+        ):
+            if chosen:
+                groups.append({"params": chosen, "weight_decay": decay, "lr": settings.lr * share})
     if settings.name == "sgd":
         return torch.optim.SGD(
             groups,

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 from rich.console import Console
 
 from medseg.data.cohort import Case, Cohort
 from medseg.data.fingerprint import fingerprint
 from medseg.data.plan import Plan, make_plan
+from medseg.data.settings import PlanSettings
 from medseg.data.splits import Split
 from medseg.data.store import Store, build_store
 from medseg.data.trainable import open_for_training, workers_for
@@ -94,6 +98,28 @@ def _plan(recipe: Recipe, run: RunFolder, cohort: Cohort, cases: tuple[Case, ...
     """The run's own plan, or a new one, of the training cases alone, that is kept from now on."""
     if run.plan.exists():
         return Plan.load(run.plan)
-    plan = make_plan(fingerprint(cohort, cases, workers_for(cases)), cohort.labels, recipe.plan)
+    settings = fit_network(recipe.plan, recipe.network)
+    plan = make_plan(fingerprint(cohort, cases, workers_for(cases)), cohort.labels, settings)
+    _refuse_plan(plan, recipe.network)
     plan.save(run.plan)
     return plan
+
+
+def fit_network(settings: PlanSettings, network: Mapping[str, Any]) -> PlanSettings:
+    """The plan settings with what the architecture needs: its only dimensions, a multiple for its patch."""
+    facts = constants(network["_target_"])
+    dims = facts.get("DIMS", (2, 3))
+    only = dims[0] if settings.spatial_dims == "auto" and len(dims) == 1 else settings.spatial_dims
+    return replace(settings, spatial_dims=only, multiple=math.lcm(settings.multiple, facts.get("DIVISOR", 1)))
+
+
+def _refuse_plan(plan: Plan, network: Mapping[str, Any]) -> None:
+    """What a plan file or the cohort itself has decided against the architecture."""
+    facts, name = constants(network["_target_"]), network["_target_"].rpartition(".")[2]
+    if plan.spatial_dims not in facts.get("DIMS", (2, 3)):
+        fix = "choose another network, or plan=2d for slices of volumes"
+        raise UserError("network", f"{name} does not exist in {plan.spatial_dims}D", fix)
+    multiple = facts.get("DIVISOR", 1)
+    if any(n % multiple for n in plan.patch_size):
+        problem = f"{name} needs patches of multiples of {multiple}, the plan has {list(plan.patch_size)}"
+        raise UserError("plan.patch_size", problem, f"give plan.multiple={multiple} when the plan is made")

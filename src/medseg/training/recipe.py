@@ -12,7 +12,7 @@ from medseg.files import value_hash
 from medseg.inference.settings import InferenceSettings
 from medseg.patches.settings import AugmentationSettings
 from medseg.tracking.settings import TrackingSettings
-from medseg.training.settings import OptimizerSettings, ScheduleSettings, TrainingSettings
+from medseg.training.settings import FinetuningSettings, OptimizerSettings, ScheduleSettings, TrainingSettings
 
 Spec = dict[str, Any]
 
@@ -46,6 +46,7 @@ class Recipe:
     objective: Spec
     optimizer: OptimizerSettings
     schedule: ScheduleSettings
+    finetuning: FinetuningSettings
     training: TrainingSettings
     inference: InferenceSettings
     evaluation: EvaluationSettings

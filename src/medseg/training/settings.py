@@ -140,3 +140,43 @@ class ScheduleSettings:
         if self.power <= 0:
             found.append(f"power: {self.power} is not positive; give a number above 0")
         return found
+
+
+@dataclass(frozen=True)
+class FinetuningSettings:
+    """How gently an encoder is trained, above all one with pretrained weights.
+
+    Attributes:
+        frozen_stages: stages of the encoder, counted from the image, that are frozen at first; -1 for all.
+        unfreeze_epochs: at each of these epochs the deepest stage that is still frozen is freed.
+        encoder_rate: learning rate of the encoder's deepest stage as a share of the decoder's.
+        stage_decay: rate of each stage as a share of the next deeper one's (Howard and Ruder 2018).
+    """
+
+    frozen_stages: int = 0
+    unfreeze_epochs: tuple[int, ...] = ()
+    encoder_rate: float = 1.0
+    stage_decay: float = 1.0
+
+    @property
+    def active(self) -> bool:
+        """Whether anything differs from training all alike."""
+        return self != FinetuningSettings()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "unfreeze_epochs", tuple(self.unfreeze_epochs))  # YAML has no tuples
+
+    def problems(self) -> list[str]:
+        """What is wrong with the values, one line each."""
+        found = []
+        if self.frozen_stages < -1:
+            found.append(f"frozen_stages: {self.frozen_stages} is no count; give 0 or more, or -1 for all")
+        if any(k < 1 for k in self.unfreeze_epochs):
+            found.append(f"unfreeze_epochs: {list(self.unfreeze_epochs)} has one below 1; give 1 or more")
+        if 0 <= self.frozen_stages < len(self.unfreeze_epochs):
+            problem = f"names {len(self.unfreeze_epochs)} and {self.frozen_stages} stages are frozen"
+            found.append(f"unfreeze_epochs: {problem}; give one epoch per frozen stage at most")
+        for name in ("encoder_rate", "stage_decay"):
+            if not 0 < getattr(self, name) <= 1:
+                found.append(f"{name}: {getattr(self, name)} is no share; give a number above 0 and up to 1")
+        return found

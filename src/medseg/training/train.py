@@ -78,6 +78,7 @@ def _fit(recipe: Recipe, run: RunFolder, prepared: Prepared, console: Console) -
     finally:
         fitting.close()
     if trainer.is_global_zero:
+        fitting.tell_waiting()
         _publish(recipe, run, prepared, module.network, fitting)
 
 

@@ -15,11 +15,13 @@ class Verb(NamedTuple):
         function: ``module:name`` of what it calls with the bound configuration as keywords.
         root: ``module:name`` of the settings that its root keys are bound to.
         records: whether the function also takes ``config``, ``overrides`` and ``flags``, to write them down.
+        subject: the root key that a bare word right after the verb sets, as in ``medseg bench data``.
     """
 
     function: str
     root: str
     records: bool = False
+    subject: str | None = None
 
 
 _ROOTS = "medseg.config.roots"
@@ -31,5 +33,7 @@ VERBS = {
     "train": Verb("medseg.training.train:train", f"{_ROOTS}:TrainRoot", records=True),
     "predict": Verb("medseg.config.verbs.predict:predict", f"{_ROOTS}:PredictRoot"),
     "evaluate": Verb("medseg.config.verbs.evaluate:evaluate", f"{_ROOTS}:EvaluateRoot"),
+    "bench": Verb("medseg.config.verbs.bench:bench", f"{_ROOTS}:BenchRoot", subject="what"),
+    "networks": Verb("medseg.config.verbs.networks:networks", f"{_ROOTS}:NetworksRoot"),
     "download": Verb("medseg.config.verbs.download:download", f"{_ROOTS}:DownloadRoot"),
 }

@@ -36,6 +36,7 @@ def evaluate(
     part: Literal["test", "validation"],
     predictions: str | None,
     output: str | None,
+    missing: Literal["all"] | None,
     inference: InferenceSettings,
     evaluation: EvaluationSettings,
     data: DataSettings | None = None,
@@ -56,8 +57,10 @@ def evaluate(
             _recorded(where, "data", data),
             _recorded(where, "inference", inference),
             _recorded(where, "evaluation", evaluation),
+            missing=missing == "all",
         )
-        console.print(f"report {report}", markup=False, highlight=False, soft_wrap=True)
+        what = "matrix" if missing else "report"
+        console.print(f"{what} {report}", markup=False, highlight=False, soft_wrap=True)
         return
     assert predictions is not None
     assert data is not None
