@@ -12,7 +12,6 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import numba
 import torch
 
 from medseg.data.plan import Plan
@@ -44,35 +43,42 @@ def status(name: str) -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
 
 
-def main(words: list[str]) -> None:
-    """Draws, and prints JSON."""
-    folders, samples, handles = sorted(Path(words[0]).iterdir()), int(words[1]), int(words[2])
-    torch.set_num_threads(1)
+def draw(folder: Path, samples: int) -> dict[str, int]:
+    """Draws so many patches at least, and one of each case."""
+    cases = {}
+    for place in sorted(folder.iterdir()):
+        case = open_case(place, json.loads((place / "meta.json").read_text(encoding="utf-8"))["key"])
+        assert case is not None, f"{place} is not whole"
+        cases[case.id] = case
     # Turned, scaled and bent every time, without the intensities' arrays that depend on what was drawn.
     always = replace(
         AugmentationSettings.off(), rotation_probability=1.0, scaling_probability=1.0, elastic_probability=1.0
     )
-    numba.get_num_threads()
-    resource.setrlimit(resource.RLIMIT_NOFILE, (handles, handles))
-    cases = {}
-    for folder in folders:
-        case = open_case(folder, json.loads((folder / "meta.json").read_text(encoding="utf-8"))["key"])
-        assert case is not None, f"{folder} is not whole"
-        cases[case.id] = case
-    store = Store(Path(words[0]), "key", PLAN.modalities, cases)
-    queue = PatchQueue(store, store.ids, PLAN, always, 0, True)
-    loader = PatchLoader({"labelled": queue}, {"labelled": 2}, -(-samples // 2), workers=2)
-    drawn, anonymous, resident, opened = set(), [], [], 0
+    queue = PatchQueue(Store(folder, "key", PLAN.modalities, cases), tuple(cases), PLAN, always, 0, True)
+    steps = max(samples, len(cases)) // 2
+    loader = PatchLoader({"labelled": queue}, {"labelled": 2}, steps, workers=2)
+    drawn, anonymous, opened = set(), [], 0
     for step, batch in enumerate(loader):
         drawn |= set(batch["labelled"].case)
-        if step % 5:
-            continue
-        anonymous.append(status("RssAnon"))
-        resident.append(status("RssFile"))
-        opened = max(opened, len(os.listdir("/proc/self/fd")))
+        if step % 5 == 0:
+            anonymous.append(status("RssAnon"))
+            opened = max(opened, len(os.listdir("/proc/self/fd")))
     loader.close()
-    found = {"cases": len(drawn), "anonymous": max(anonymous), "file": max(resident), "handles": opened}
-    print(json.dumps(found | {"begun": anonymous[2], "ended": anonymous[-1]}))
+    return {
+        "cases": len(drawn),
+        "handles": opened,
+        "begun": anonymous[2],
+        "ended": anonymous[-1],
+        "most": max(anonymous),
+    }
+
+
+def main(words: list[str]) -> None:
+    """Draws, and prints JSON."""
+    samples, handles = int(words[0]), int(words[1])
+    torch.set_num_threads(1)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (handles, handles))
+    print(json.dumps([draw(Path(folder), samples) for folder in words[2:]]))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -38,38 +39,38 @@ def write(folder: Path, count: int, size: int) -> Path:
     return folder
 
 
-def draw(folder: Path, samples: int) -> dict[str, int]:
-    script = str(Path(__file__).with_name("draw_from_store.py"))
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, int]]:
+    """What drawing took from two small cases, two large ones, and thousands."""
+    root = tmp_path_factory.mktemp("stores")
+    sizes = {"small": (2, 64), "large": (2, 384), "many": (MANY, 12)}
+    folders = [str(write(root / name, count, size)) for name, (count, size) in sizes.items()]
     done = subprocess.run(
-        [sys.executable, script, str(folder), str(samples), str(HANDLES)],
+        [sys.executable, str(Path(__file__).with_name("draw_from_store.py")), "100", str(HANDLES), *folders],
         capture_output=True,
         text=True,
         check=False,
         env=os.environ | {"OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"},
     )
+    shutil.rmtree(root)
     assert done.returncode == 0, done.stderr[-2000:]
-    found: dict[str, int] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    return dict(zip(sizes, json.loads(done.stdout.splitlines()[-1]), strict=True))
 
 
-@pytest.fixture(scope="module")
-def few(tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
-    return draw(write(tmp_path_factory.mktemp("few"), 2, 64), 100)
+def test_thousands_of_cases_do_not_exhaust_handles(drawn: dict[str, dict[str, int]]) -> None:
+    assert drawn["many"]["cases"] == MANY
+    assert max(found["handles"] for found in drawn.values()) < HANDLES
 
 
-def test_thousands_of_cases_do_not_exhaust_handles_or_memory(tmp_path: Path, few: dict[str, int]) -> None:
-    """With the default limit of most systems, 1024, a handle for each of 3,000 cases would not do either."""
-    many = draw(write(tmp_path, MANY, 12), MANY)
-    assert many["cases"] == MANY
-    assert many["handles"] < HANDLES
-    # What grows is the list of cases itself (ids, sizes, hashes: some KiB each), not what was read.
-    assert many["anonymous"] - few["anonymous"] < 40 * MIB
-    assert many["ended"] - many["begun"] < 8 * MIB
+def test_memory_does_not_grow_with_the_cases_that_were_seen(drawn: dict[str, dict[str, int]]) -> None:
+    many = drawn["many"]
+    assert many["most"] - many["begun"] < 8 * MIB
+    # What their number costs is the list of them (ids, sizes, hashes: some KiB each), not what was read.
+    assert many["most"] - drawn["large"]["most"] < 40 * MIB
 
 
-def test_memory_does_not_grow_with_the_size_of_cases(tmp_path: Path, few: dict[str, int]) -> None:
+def test_memory_does_not_grow_with_the_size_of_cases(drawn: dict[str, dict[str, int]]) -> None:
     """A case of 384^3 is 216 MiB, one of 64^3 is 1 MiB; patches are the same."""
-    large = draw(write(tmp_path, 2, 384), 100)
-    assert large["cases"] == few["cases"] == 2
-    assert large["anonymous"] - few["anonymous"] < 8 * MIB
-    assert large["ended"] - large["begun"] < 8 * MIB
+    assert drawn["small"]["cases"] == drawn["large"]["cases"] == 2
+    assert drawn["large"]["most"] - drawn["small"]["most"] < 8 * MIB
+    assert drawn["large"]["ended"] - drawn["large"]["begun"] < 8 * MIB
