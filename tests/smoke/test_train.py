@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 
 from medseg.cli import main
 from medseg.tracking.local import read_metrics
+from medseg.training.waiting import NAME as DATA_WAIT
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:
@@ -27,12 +28,17 @@ def same(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> bool:
     return left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)
 
 
-def numbers(run: Path) -> list[tuple[int, str, float]]:
-    return [(row["step"], row["name"], row["value"]) for row in read_metrics(run / "metrics.csv")]
+def numbers(run: Path) -> list[tuple[int, str, float | None]]:
+    """Every logged number; of a timing only that it is there, as no two runs take the same time."""
+    rows = read_metrics(run / "metrics.csv")
+    return [(row["step"], row["name"], None if row["name"] == DATA_WAIT else row["value"]) for row in rows]
 
 
-def test_a_run_leaves_everything_it_should(words: list[str], tmp_path: Path) -> None:
+def test_a_run_leaves_everything_it_should(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main([*words, "id=one", "split.test_share=0.2", "evaluation.surface_tolerance_mm=1.0"]) == 0
+    printed = capsys.readouterr().out.splitlines()
     run = tmp_path / "runs" / "balls" / "one"
     for name in (
         "config.yaml", "overrides.txt", "record.json", "split.json", "plan.yaml", "metrics.csv", "cases.csv",
@@ -44,6 +50,15 @@ def test_a_run_leaves_everything_it_should(words: list[str], tmp_path: Path) -> 
     assert record["steps"] == 6
     assert torch.__version__.startswith(record["versions"]["torch"])
     assert "http://" not in (run / "report.html").read_text().replace("http://www.w3.org", "")
+    waited = record["data_wait"]
+    assert 0 <= waited["share"] < 1
+    assert 0 <= waited["seconds"] < waited["of_seconds"]
+    assert waited["first_batch_seconds"] > 0
+    assert [line for line in printed if line.startswith("the step waited ")] == [waited["advice"]]
+    assert "of the training time; first batch after" in (run / "report.html").read_text()
+    logged = [row for row in read_metrics(run / "metrics.csv") if row["name"] == DATA_WAIT]
+    assert [row["step"] for row in logged] == [2, 4, 6]
+    assert all(0 <= row["value"] < 1 for row in logged)
     names = {name for _, name, _ in numbers(run)}
     assert {
         "train/loss",

@@ -30,6 +30,7 @@ def facts(record: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Seed", record.get("seed")),
         ("Started", str(record.get("started") or "").replace("T", " ").replace("+00:00", " UTC")),
         ("Training", _duration(record)),
+        ("Waiting for data", _waiting(record)),
         ("Hardware", _hardware(record)),
         ("Versions", _versions(record)),
         ("Code", _code(record)),
@@ -114,6 +115,16 @@ def _duration(record: Mapping[str, Any]) -> str:
     if isinstance(steps, int):
         told.append(plural(steps, "step"))
     return ", ".join(told)
+
+
+def _waiting(record: Mapping[str, Any]) -> str:
+    """The share of the training time in which the step had no batch, and how long the first one took."""
+    found = record.get("data_wait")
+    if not isinstance(found, Mapping) or not isinstance(share := found.get("share"), int | float):
+        return ""
+    first = found.get("first_batch_seconds")
+    told = f"{100 * share:.{1 if share < 0.0995 else 0}f} % of the training time"
+    return f"{told}; first batch after {first:.3g} s" if isinstance(first, int | float) else told
 
 
 def _hardware(record: Mapping[str, Any]) -> str:

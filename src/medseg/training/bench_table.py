@@ -121,7 +121,8 @@ class Bench:
         """The choices to make, and what remains to be done."""
         row = self.best
         words = f"training.workers={row.speed.workers}"
-        words += f" queue.augment_on={row.augment_on}" if row.augment_on is not None else ""
+        if len({other.augment_on for other in self.rows}) > 1:
+            words += f" queue.augment_on={row.augment_on}"
         line = f"recommended: {words}; the step then waits about {percent(row.wait)} of the time for data"
         cost = self.cost
         loading = Loading(

@@ -131,6 +131,7 @@ RECORD = {
     "cases": {"train": 72, "unlabelled": 4, "validation": 18},
     "split_hash": "5d41402abc4b2a76b9719d911017c592aa",
     "steps": 3000,
+    "data_wait": {"share": 0.2312, "seconds": 418.1, "of_seconds": 1808.4, "first_batch_seconds": 3.456},
     "minutes": 30.2,
     "results": {"validation": {"cases": 18}},
 }

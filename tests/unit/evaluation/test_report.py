@@ -15,6 +15,7 @@ from medseg.evaluation.cases import Row, read_cases, write_cases
 from medseg.evaluation.charts import Series, line_chart, ticks
 from medseg.evaluation.pictures import CasePicture, cases_to_show, draw
 from medseg.evaluation.report import write_report
+from medseg.evaluation.report_header import facts
 from medseg.evaluation.run_files import thin
 
 VOID = {"meta", "img", "br", "line", "rect", "circle", "path", "link", "input"}
@@ -63,7 +64,7 @@ def test_the_page_says_what_ran_and_what_came_out(page: str) -> None:
     told = re.sub(r"<[^>]+>|\s+", " ", page)
     for text in (
         "kidney-unet", "fold 0, 5d41402abc4b", "UNet, EarlyFusion, Supervised, DiceCE", "torch 2.11.0",
-        "30.2 min, 3000 steps",
+        "30.2 min, 3000 steps", "23 % of the training time; first batch after 3.46 s",
         "medseg train data=kidney data.root=/scans/kidney", "validation, 18 cases of 9 patients", "3 missed",
         "Learning curves", "harbour clinic", "second worst", "median", "96 × 96 × 32",
         "holds the median kidney", "within 2 mm", "optimistic",
@@ -92,6 +93,19 @@ def test_a_bare_folder_still_has_a_page(tmp_path: Path) -> None:
     assert Page(text).open == []
     assert "run-1" in text
     assert "No cases have been scored yet" in text
+
+
+@pytest.mark.parametrize(
+    ("found", "told"),
+    [
+        ({"share": 0.004, "first_batch_seconds": None}, "0.4 % of the training time"),
+        ({"share": None, "first_batch_seconds": 2.0}, ""),
+        ("much", ""),
+    ],
+)
+def test_the_wait_for_data_is_told_as_far_as_it_is_known(found: object, told: str) -> None:
+    lines = dict(facts({"data_wait": found}))
+    assert lines.get("Waiting for data", "") == told
 
 
 def test_names_cannot_break_out_of_the_page(tmp_path: Path) -> None:
