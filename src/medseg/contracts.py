@@ -81,7 +81,8 @@ class Batch:
     """What a patch queue hands to training.
 
     Attributes:
-        image: ``(B, M, *S)`` float32; a missing modality is all zero.
+        image: ``(B, M, *S)`` float32; a missing modality is all zero. In 2.5D ``(B, M * slices, W, H)``: each
+            modality's neighbouring slices after one another.
         label: ``(B, 1, *S)`` uint8 codes (see `Labels`), or ``None`` for an unlabelled stream.
         present: ``(B, M)`` bool, which modalities the case has.
         index: ``(B, 2)`` int64, epoch and number of each sample, from which it can be made again.
@@ -182,6 +183,8 @@ class Architecture(Protocol):
     ``MODULAR`` is ``False`` for a network that cannot be split; it has `whole` and no halves, and
     takes part in early and late fusion only. ``DIMS`` are the spatial dimensions it exists in.
     ``DIVISOR``, where it is given, is what each axis of a patch must be a multiple of; the plan sees to it.
+    ``INSTANCES``, where it is ``True``, says that the network is an `InstanceNetwork`: trained by losses of
+    its own, so only objectives that say ``NEEDS_INSTANCES`` can have it, and never traced.
     All are read from the source without importing it, so they must be literals.
     """
 
@@ -198,6 +201,32 @@ class Architecture(Protocol):
         """``(B, in_channels, *S)`` -> tuple of logits, for networks that are used in one piece."""
 
 
+@dataclass(frozen=True)
+class Instances:
+    """The objects in one image, ``N`` of them.
+
+    Attributes:
+        masks: ``(N, *S)`` bool, the voxels of each, at least one.
+        labels: ``(N,)`` int64, the code of each, from 1.
+        ignored: ``(*S)`` bool, voxels of which nothing is to be learned.
+    """
+
+    masks: Tensor
+    labels: Tensor
+    ignored: Tensor
+
+
+@runtime_checkable
+class InstanceNetwork(Protocol):
+    """An ``nn.Module`` that finds objects one by one, and makes its logits of them."""
+
+    def instance_losses(self, image: Tensor, instances: Sequence[Instances]) -> dict[str, Tensor]:
+        """``(B, M, *S)`` and the objects of each image -> scalars to minimise, by name.
+
+        Every parameter that trains takes part, also where no image shows an object.
+        """
+
+
 @runtime_checkable
 class Network(Protocol):
     """An ``nn.Module`` that a fusion has put together: modalities in, logits out."""
@@ -209,9 +238,10 @@ class Network(Protocol):
 class Fusion(Network, Protocol):
     """A choice under ``conf/fusion/``: the network of all modalities, put together from an architecture.
 
-    The constructor takes ``architecture, modalities, out_channels, deep_supervision``, then its own
-    options. ``NEEDS_MODULAR`` says whether the architecture must come in halves; it is read from the
-    source without importing it, so it must be a literal.
+    The constructor takes ``architecture, modalities, out_channels, deep_supervision, overlapping,
+    slices``, then its own options. ``NEEDS_MODULAR`` says whether the architecture must come in halves.
+    ``ONE_NETWORK``, where it is ``True``, says that one network sees the image as it is, so that it can be trained on instances.
+    Both are read from the source without importing it, so they must be literals.
     """
 
     NEEDS_MODULAR: ClassVar[bool]
@@ -239,7 +269,8 @@ class Objective(Protocol):
 
     The constructor takes ``loss: Loss`` first, then its own options. ``STREAMS`` names the streams it
     reads, from ``"labelled"`` and ``"unlabelled"``; ``DEEP_SUPERVISION`` says whether it can use
-    coarser logits. Both are read from the source, so they must be literals. ``deep_supervision`` says
+    coarser logits; ``NEEDS_INSTANCES``, where it is ``True``, that it trains an `InstanceNetwork` and
+    nothing else. All are read from the source, so they must be literals. ``deep_supervision`` says
     whether it does: only then does the network get heads for them, since none may go unused.
     """
 

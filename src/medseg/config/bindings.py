@@ -32,7 +32,14 @@ NESTED = {
 
 PROVIDED = {
     "network": ("topology",),
-    "fusion": ("architecture", "modalities", "out_channels", "deep_supervision"),
+    "fusion": (
+        "architecture",
+        "modalities",
+        "out_channels",
+        "deep_supervision",
+        "overlapping",
+        "slices",
+    ),
     "loss": ("labels",),
     "objective": ("loss",),
     "queue": ("store", "ids", "plan", "augmentation", "seed", "labelled"),

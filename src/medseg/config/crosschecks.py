@@ -36,8 +36,46 @@ def _fusion_network(config: Config) -> list[str]:
     name = str(config["network"]["_target_"]).rpartition(".")[2]
     able = [n for n in options("network") if _option_constants("network", n).get("MODULAR", True)]
     return [
-        f"fusion: {_short(config, 'fusion')} joins several encoders and {name} cannot be split; "
+        f"fusion: {_short(config, 'fusion')} needs an encoder and a decoder and {name} cannot be split; "
         f"use fusion=early or late, or a network of {', '.join(able)}"
+    ]
+
+
+def _instances(config: Config) -> list[str]:
+    """Networks that find objects one by one are trained by an objective made for them, and by no other."""
+    finds = _constants(config, "network").get("INSTANCES", False)
+    wants = _constants(config, "objective").get("NEEDS_INSTANCES", False)
+    if finds == wants:
+        return []
+    network, objective = _short(config, "network"), _short(config, "objective")
+    can = [n for n in options("network") if _option_constants("network", n).get("INSTANCES", False) == wants]
+    if wants:
+        return [f"objective: {objective} is for networks that find objects, {network} does not; use network="
+                f"{' or '.join(can)}, or objective=supervised"]  # fmt: skip
+    made = [n for n in options("objective") if _option_constants("objective", n).get("NEEDS_INSTANCES")]
+    return [f"network: {network} finds objects one by one and {objective} does not train that; use objective="
+            f"{' or '.join(made)}, or a network of {', '.join(can)}"]  # fmt: skip
+
+
+def _instances_fused(config: Config) -> list[str]:
+    if not _constants(config, "network").get("INSTANCES", False):
+        return []
+    fusion = _constants(config, "fusion")
+    if fusion.get("NEEDS_MODULAR", False) or fusion.get("ONE_NETWORK", False):
+        return []  # the former is refused by another rule
+    able = [n for n in options("fusion") if _option_constants("fusion", n).get("ONE_NETWORK", False)]
+    return [
+        f"fusion: {_short(config, 'fusion')} joins several networks and {_short(config, 'network')} must "
+        f"find its objects alone; use fusion={' or '.join(able)}, or another network"
+    ]
+
+
+def _instances_of_regions(config: Config) -> list[str]:
+    if not _constants(config, "network").get("INSTANCES", False) or not config["data"].get("regions"):
+        return []
+    return [
+        f"network: {_short(config, 'network')} finds objects of exclusive classes and data.regions overlap; "
+        "use data.labels, or another network"
     ]
 
 
@@ -138,6 +176,17 @@ def _appended_on_device(config: Config) -> list[str]:
     ]
 
 
+def _stacked_slices(config: Config) -> list[str]:
+    queue, slices = config["queue"], config["plan"].get("slices", 1)
+    own = _short(config, "queue") == "PatchQueue" and queue.get("augment_on") != "device"
+    if slices == 1 or (own and not queue.get("torchio_transforms")):
+        return []
+    return [
+        f"plan.slices: {slices} neighbouring slices are stacked by queue=patch on the CPU alone; "
+        "use queue=patch queue.augment_on=cpu queue.torchio_transforms=null, or plan.slices=1"
+    ]
+
+
 def _fold(config: Config) -> list[str]:
     fold, folds = config["fold"], config["split"].get("folds", 5)
     if config["split"].get("file") is not None or not isinstance(fold, int) or fold < folds:
@@ -153,6 +202,9 @@ def _scored_against(config: Config) -> list[str]:
 
 _RULES: tuple[tuple[tuple[str, ...], Callable[[Config], list[str]]], ...] = (
     (("fusion", "network"), _fusion_network),
+    (("network", "objective"), _instances),
+    (("fusion", "network"), _instances_fused),
+    (("network", "data"), _instances_of_regions),
     (("plan", "network"), _network_dims),
     (("plan",), _patch_dims),
     (("plan",), _patch_strides),
@@ -160,6 +212,7 @@ _RULES: tuple[tuple[tuple[str, ...], Callable[[Config], list[str]]], ...] = (
     (("plan", "network"), _plan_file),
     (("objective", "data"), _streams),
     (("queue",), _appended_on_device),
+    (("queue", "plan"), _stacked_slices),
     (("fold", "split"), _fold),
     (("predictions",), _scored_against),
 )

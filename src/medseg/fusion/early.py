@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import torch
 from torch import Tensor, nn
 
 from medseg.contracts import Architecture
+from medseg.fusion.presence import apart, keep_present
 
 
 class EarlyFusion(nn.Module):
@@ -18,21 +18,29 @@ class EarlyFusion(nn.Module):
         modalities: ``M``.
         out_channels: ``K``.
         deep_supervision: whether training gets coarser logits too.
+        overlapping: no matter here, one network's logits are handed on.
+        slices: neighbouring slices per modality (2.5D), as channels one modality after the other.
     """
 
     NEEDS_MODULAR: ClassVar[bool] = False
+    ONE_NETWORK: ClassVar[bool] = True
 
     def __init__(
-        self, architecture: Architecture, modalities: int, out_channels: int, deep_supervision: bool
+        self,
+        architecture: Architecture,
+        modalities: int,
+        out_channels: int,
+        deep_supervision: bool,
+        overlapping: bool = False,
+        slices: int = 1,
     ) -> None:
         super().__init__()
-        self.network = architecture.whole(modalities, out_channels, deep_supervision)
+        self.modalities = modalities
+        self.network = architecture.whole(modalities * slices, out_channels, deep_supervision)
 
     def forward(self, image: Tensor, present: Tensor | None = None) -> tuple[Tensor, ...]:
-        """``(B, M, *S)`` and ``(B, M)`` bool -> logits ``(B, K, *S)``, then coarser ones in training."""
+        """``(B, M * slices, *S)``, ``(B, M)`` bool -> logits ``(B, K, *S)``; in training coarser ones too."""
         if present is not None:
-            there = present.reshape(present.shape + (1,) * (image.ndim - 2))
-            # chosen, not multiplied: whatever fills an absent modality, NaN too, has no effect
-            image = torch.where(there, image, torch.zeros((), dtype=image.dtype, device=image.device))
+            image = keep_present(apart(image, self.modalities), present).flatten(1, 2)
         logits: tuple[Tensor, ...] = self.network(image)
         return logits

@@ -33,7 +33,7 @@ def assemble_network(
         deep_supervision: whether the network also answers at coarser levels while training.
 
     Returns:
-        A `medseg.contracts.Network`: ``(B, M, *S)`` and ``(B, M)`` bool -> logits ``(B, K, *S)`` first.
+        A `medseg.contracts.Network`: ``(B, M * plan.slices, *S)`` and ``(B, M)`` bool -> logits ``(B, K, *S)`` first.
 
     Raises:
         Problems: a spec is not admitted or does not fit, one line per problem.
@@ -46,5 +46,7 @@ def assemble_network(
         modalities=len(plan.modalities),
         out_channels=labels.out_channels,
         deep_supervision=deep_supervision,
+        overlapping=labels.overlapping,
+        slices=plan.slices,
     )
     return cast("nn.Module", network)

@@ -80,9 +80,14 @@ class PatchQueue:
         if augment_on == "device" and torchio_transforms:
             problem = "TorchIO's transforms run on the CPU alone and augment_on is device"
             raise UserError("queue.torchio_transforms", problem, "use queue.augment_on=cpu or leave them out")
+        if plan.slices > 1 and (augment_on == "device" or torchio_transforms):
+            problem = f"{plan.slices} neighbouring slices are stacked on the CPU, by medseg's own transforms"
+            fix = "use queue.augment_on=cpu without torchio_transforms, or plan.slices=1"
+            raise UserError("plan.slices", problem, fix)
         self.store, self.ids, self.labelled = store, tuple(ids), labelled
         self.augmentation, self.seed, self.stream = augmentation, seed, int(not labelled)
         self.modalities, self.patch = len(plan.modalities), tuple(plan.patch_size)
+        self.slices = plan.slices
         self.grid = grid_of(plan, augmentation)
         self.rules = spatial.Rules(self.grid.in_plane, label_interpolation == "nearest", label_outside)
         share = foreground_share if labelled else 0.0
@@ -98,7 +103,7 @@ class PatchQueue:
             regions: dict[int, Region] = {}
             self._read(regions, 0, epoch, number)
             return views(augment(self._collated(regions)))[0]
-        batch = empty_batch(1, self.modalities, self.patch, self.labelled)
+        batch = self._empty(1)
         self._fill(batch, 0, epoch, number)
         self._append(batch)
         return views(batch)[0]
@@ -119,7 +124,7 @@ class PatchQueue:
 
     def _planned(self, part: Part, crew: Crew) -> Iterator[tuple[Batch, list[Any]]]:
         for epoch, b in part.places():
-            batch = empty_batch(part.batch_size, self.modalities, self.patch, self.labelled, crew.pin)
+            batch = self._empty(part.batch_size, crew.pin)
             numbers = part.numbers(b)
             yield batch, [partial(self._fill, batch, k, epoch, n) for k, n in enumerate(numbers)]
 
@@ -131,12 +136,31 @@ class PatchQueue:
             sample.index[:] = epoch, number
             drawn = self.draw(case, epoch, number)
             sample.present[:] = drawn.present
+            if self.slices > 1:
+                self._stack(case, drawn, sample)
+                return
             flat = sample.image.ndim == 3  # (M, W, H): one slice
             image = sample.image[..., None] if flat else sample.image
             label = None if sample.label is None else sample.label[0, ..., None] if flat else sample.label[0]
             target = spatial.Target(image, label)
             spatial.apply(self._source(case, drawn), target, drawn.start, drawn.spatial, self.rules)
             intensity.apply(sample.image, list(drawn.changes))
+
+    def _empty(self, size: int, pin: bool = False) -> Batch:
+        return empty_batch(size, self.modalities, self.patch, self.labelled, pin, self.slices)
+
+    def _stack(self, case: StoredCase, drawn: Drawn, sample: Sample) -> None:
+        """Makes a slice and its neighbours as one thin volume; they stand as channels of their modality."""
+        shape = (*self.patch, self.slices)
+        image = np.empty((self.modalities, *shape), np.float32)
+        label = None if sample.label is None else np.empty(shape, np.uint8)
+        i, j, k = drawn.start
+        first, target = (i, j, k - self.slices // 2), spatial.Target(image, label)
+        spatial.apply(self._source(case, drawn), target, first, drawn.spatial, self.rules)
+        intensity.apply(image, list(drawn.changes))
+        sample.image[...] = np.moveaxis(image, -1, 1).reshape(sample.image.shape)
+        if sample.label is not None and label is not None:
+            sample.label[0] = label[..., self.slices // 2]
 
     def _planned_regions(self, part: Part, crew: Crew) -> Iterator[tuple[dict[int, Region], list[Any]]]:
         for epoch, b in part.places():
@@ -191,7 +215,7 @@ class PatchQueue:
         )
         present = modality_dropout.draw(hiding, self.augmentation, case.present)
         channels = tuple(int(m) for m in np.flatnonzero(present))
-        changeable = intensity.Channels(channels, len(self.patch), self.grid.in_plane)
+        changeable = intensity.Channels(channels, len(self.patch) + (self.slices > 1), self.grid.in_plane)
         return Drawn(
             start,
             spatial.draw(spatially, self.augmentation, self.grid),

@@ -51,8 +51,13 @@ class Sample:
     case: str
 
 
-def empty_batch(size: int, modalities: int, patch: Sequence[int], labelled: bool, pin: bool = False) -> Batch:
-    """A batch to be filled in place, ``size`` samples of ``patch`` voxels; page-locked if ``pin``."""
+def empty_batch(
+    size: int, modalities: int, patch: Sequence[int], labelled: bool, pin: bool = False, slices: int = 1
+) -> Batch:
+    """A batch to be filled in place, ``size`` samples of ``patch`` voxels; page-locked if ``pin``.
+
+    With neighbouring ``slices`` (2.5D) the image has ``modalities * slices`` channels.
+    """
     import torch
 
     from medseg.contracts import Batch
@@ -61,7 +66,7 @@ def empty_batch(size: int, modalities: int, patch: Sequence[int], labelled: bool
         return torch.empty(*shape, dtype=dtype, pin_memory=pin)
 
     return Batch(
-        image=memory(size, modalities, *patch, dtype=torch.float32),
+        image=memory(size, modalities * slices, *patch, dtype=torch.float32),
         label=memory(size, 1, *patch, dtype=torch.uint8) if labelled else None,
         present=memory(size, modalities, dtype=torch.bool),
         index=memory(size, 2, dtype=torch.int64),

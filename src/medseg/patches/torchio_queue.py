@@ -76,6 +76,9 @@ class TorchIOQueue:
             length,
         )
         self.torchio_transforms = torchio_transforms or {}
+        if plan.slices > 1:
+            problem = f"{plan.slices} neighbouring slices are stacked by the patch queue alone"
+            raise UserError("plan.slices", problem, "use queue=patch, or plan.slices=1")
         self.grid = grid_of(plan, augmentation)
 
     def shard(self, rank: int, world: int) -> tuple[str, ...]:

@@ -1,0 +1,1 @@
+"""Features of several modalities into those of one: each way is one file."""

@@ -1,0 +1,40 @@
+"""A real store of the phantom for processes that share it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from medseg.data.plan import Plan
+from medseg.data.settings import DataSettings
+from medseg.data.source import open_cohort
+from medseg.data.store import build_store
+
+MODALITIES = ("t1", "flair")
+PLAN = Plan(
+    spatial_dims=3,
+    modalities=MODALITIES,
+    axes=(0, 1, 2),
+    spacing=(1.0, 1.0, 2.0),
+    patch_size=(16, 16, 8),
+    batch_size=2,
+    strides=((1, 1, 1), (2, 2, 2)),
+    kernels=((3, 3, 3), (3, 3, 3)),
+    widths=(4, 8),
+    normalisation={
+        m: {"method": "zscore", "nonzero": False, "lower": 0.0, "upper": 100.0} for m in MODALITIES
+    },
+    in_plane_only=False,
+    precision="32-true",
+)
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The folder of a store of seven cases, and the file of its plan."""
+    root = tmp_path_factory.mktemp("phantom")
+    asked = {"cases": 7, "shape": [28, 28, 16], "repeats": 0, "unlabelled": 0, "empty": 1, "missing": 1}
+    cohort = open_cohort(DataSettings(name="phantom", root=str(root), layout="phantom", phantom=asked))
+    PLAN.save(root / "plan.yaml")
+    return build_store(cohort, cohort.cases, PLAN, root / "cache").folder, root / "plan.yaml"
