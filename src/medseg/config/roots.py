@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 
@@ -81,6 +81,7 @@ class PredictRoot:
     model: str | list[str]
     input: str
     output: str
+    unseen: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

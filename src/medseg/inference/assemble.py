@@ -33,7 +33,8 @@ def assemble_network(
         deep_supervision: whether the network also answers at coarser levels while training.
 
     Returns:
-        A `medseg.contracts.Network`: ``(B, M * plan.slices, *S)`` and ``(B, M)`` bool -> logits ``(B, K, *S)`` first.
+        A `medseg.contracts.Network`: ``(B, M * plan.slices, *S)`` and ``(B, M)`` bool -> logits
+        ``(B, K, *S)`` first.
 
     Raises:
         Problems: a spec is not admitted or does not fit, one line per problem.

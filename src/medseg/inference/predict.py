@@ -24,7 +24,11 @@ _Inputs = tuple[str, Preparations]
 
 
 def predict_folder(
-    models: Sequence[Path], input: Path, output: Path, settings: InferenceSettings
+    models: Sequence[Path],
+    input: Path,
+    output: Path,
+    settings: InferenceSettings,
+    unseen: Sequence[str] = (),
 ) -> dict[str, Path]:
     """Predicts every case found in ``input``; a case that fails costs one line and the others go on.
 
@@ -35,6 +39,7 @@ def predict_folder(
         input: a folder of scans, or one scan; see `medseg.inference.inputs`.
         output: where label maps go, named as their case, in the file type of its first modality.
         settings: how to predict.
+        unseen: names of modalities in ``input`` that the models were never shown; they must take any.
 
     Returns:
         Case id -> the label map.
@@ -47,8 +52,10 @@ def predict_folder(
     bundles = [Bundle.load(Path(model)) for model in models]
     if not bundles:
         raise UserError("model", "none is given", "use model=FOLDER")
-    cases, lines = find_cases(Path(input), bundles[0].plan.modalities, Path(output))
-    return _predict(bundles, cases, Path(output), settings, lines, replace_other=settings.overwrite)
+    cases, lines = find_cases(Path(input), (*bundles[0].plan.modalities, *unseen), Path(output))
+    return _predict(
+        bundles, cases, Path(output), settings, lines, replace_other=settings.overwrite, unseen=unseen
+    )
 
 
 def predict_cases(
@@ -97,10 +104,11 @@ def _predict(
     *,
     replace_other: bool,
     without: bool = False,
+    unseen: Sequence[str] = (),
 ) -> dict[str, Path]:
-    predictors = make_predictors(bundles, settings)
-    modalities = bundles[0].plan.modalities
-    tolerant = without or all(bundle.missing_modalities for bundle in bundles)
+    predictors = make_predictors(bundles, settings, unseen)
+    modalities = predictors[0].plan.modalities
+    tolerant = without or bool(unseen) or all(bundle.missing_modalities for bundle in bundles)
     found, usable = list(lines), []
     for case in cases:
         lacking = [m for m in modalities if m not in case.images]

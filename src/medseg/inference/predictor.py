@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from math import prod
 
 import numpy as np
@@ -34,6 +35,7 @@ class Predictor:
         labels: what their outputs mean.
         settings: overlap, flips, precision, device.
         flip_axes: spatial axes that training mirrored; used where ``settings.flips`` is ``"auto"``.
+        unseen: modalities beyond those of the plan that come as further images.
         flexible: whether the networks take windows of any multiple of the plan's strides. Windows then
             are up to a quarter longer than the patch, along axes that they hold whole.
 
@@ -49,9 +51,13 @@ class Predictor:
         settings: InferenceSettings | None = None,
         flip_axes: Sequence[int] = (),
         flexible: bool = False,
+        unseen: Sequence[str] = (),
     ) -> None:
         settings = settings or InferenceSettings()
-        self.plan, self.labels = plan, labels
+        self.plan, self.labels = with_unseen(plan, unseen), labels
+        trained = len(plan.modalities)
+        ids = [*range(trained), *(trained for _ in unseen)]
+        self._modality_ids = torch.tensor(ids) if unseen else None
         self.device = choose_device(settings.device)
         self.precision = choose_precision(settings.precision, self.device)
         self.networks = [network.to(self.device).eval() for network in networks]
@@ -90,6 +96,7 @@ class Predictor:
             present=torch.from_numpy(np.array(present, dtype=bool)),
             device=self.device,
             precision=self.precision,
+            modality_ids=self._modality_ids,
         )
         grid = self.grid(geometry)
         seen = Neighbours(image, self.plan.slices) if self.plan.slices > 1 else image
@@ -122,11 +129,14 @@ def _flip_axes(asked: bool | str, trained: Iterable[int], spatial_dims: int) -> 
     return tuple(range(spatial_dims)) if asked else ()
 
 
-def make_predictors(bundles: Sequence[Bundle], settings: InferenceSettings) -> list[Predictor]:
+def make_predictors(
+    bundles: Sequence[Bundle], settings: InferenceSettings, unseen: Sequence[str] = ()
+) -> list[Predictor]:
     """One predictor per plan; bundles with the same plan and flips are averaged window by window.
 
     Raises:
-        UserError: the bundles do not predict the same labels from the same modalities.
+        UserError: the bundles do not predict the same labels from the same modalities, or one of them
+            cannot take the ``unseen`` ones.
     """
     first = bundles[0]
     groups: dict[str, list[Bundle]] = {}
@@ -139,9 +149,29 @@ def make_predictors(bundles: Sequence[Bundle], settings: InferenceSettings) -> l
             )
         same = [bundle.plan.preprocessing, bundle.plan.patch_size, bundle.plan.strides, bundle.flip_axes]
         groups.setdefault(value_hash([*same, bundle.flexible]), []).append(bundle)
-    return [_of_one_plan(group, settings) for group in groups.values()]
+    return [_of_one_plan(group, settings, unseen) for group in groups.values()]
 
 
-def _of_one_plan(bundles: Sequence[Bundle], settings: InferenceSettings) -> Predictor:
+def _of_one_plan(bundles: Sequence[Bundle], settings: InferenceSettings, unseen: Sequence[str]) -> Predictor:
     first, networks = bundles[0], [bundle.network() for bundle in bundles]
-    return Predictor(networks, first.plan, first.labels, settings, first.flip_axes, first.flexible)
+    for bundle, network in zip(bundles, networks, strict=True):
+        if unseen and not getattr(network, "takes_unseen", False):
+            problem = f"did not learn to take a modality that it was never shown, as {unseen[0]} is"
+            raise UserError(str(bundle.folder), problem, "use a model trained with fusion=agnostic")
+    return Predictor(networks, first.plan, first.labels, settings, first.flip_axes, first.flexible, unseen)
+
+
+def with_unseen(plan: Plan, unseen: Sequence[str]) -> Plan:
+    """The plan with further modalities, whose intensities are normalised by themselves.
+
+    Raises:
+        UserError: one of them is known to the plan.
+    """
+    known = [name for name in unseen if name in plan.modalities]
+    if known:
+        raise UserError("unseen", f"{known[0]} is a modality of the model", "leave it out of unseen")
+    outside = any(scheme.get("nonzero") for scheme in plan.normalisation.values())
+    scheme = {"method": "zscore", "lower": 0.5, "upper": 99.5, "nonzero": outside}
+    alone = dict.fromkeys(unseen, scheme)
+    modalities, schemes = (*plan.modalities, *unseen), {**plan.normalisation, **alone}
+    return replace(plan, modalities=modalities, normalisation=schemes)

@@ -34,6 +34,7 @@ class WindowScore:
         present: ``(M,)`` bool, which modalities the case has.
         device: where the networks are.
         precision: ``"32"``, ``"bf16"`` or ``"16"``.
+        modality_ids: ``(N,)`` int64, which modality each image is, for networks that take unseen ones.
     """
 
     networks: Sequence[nn.Module]
@@ -43,6 +44,7 @@ class WindowScore:
     present: Tensor
     device: torch.device
     precision: str
+    modality_ids: Tensor | None = None
 
     def __call__(self, windows: Tensor) -> Tensor:
         """``(B, M, w, h, d)`` -> ``(B, K, w, h, d)`` float32 on ``device``."""
@@ -61,5 +63,9 @@ class WindowScore:
     def _one(self, network: nn.Module, image: Tensor) -> Tensor:
         present = self.present.to(image.device).expand(image.shape[0], -1)
         with autocast(self.device, self.precision):
-            logits = network(image, present)[0]
+            if self.modality_ids is None:
+                logits = network(image, present)[0]
+            else:
+                ids = self.modality_ids.to(image.device).expand(image.shape[0], -1)
+                logits = network(image, present, ids)[0]
         return probabilities(logits, self.overlapping)

@@ -11,10 +11,12 @@ from medseg.inference.predict import predict_folder
 from medseg.inference.settings import InferenceSettings
 
 
-def predict(model: str | list[str], input: str, output: str, inference: InferenceSettings) -> None:
+def predict(
+    model: str | list[str], input: str, output: str, unseen: list[str], inference: InferenceSettings
+) -> None:
     """Predicts every case in ``input`` with one model, or the mean of several."""
     models = [_bundle(Path(name)) for name in ([model] if isinstance(model, str) else model)]
-    written = predict_folder(models, Path(input), Path(output), inference)
+    written = predict_folder(models, Path(input), Path(output), inference, unseen)
     Console(highlight=False, markup=False, soft_wrap=True).print(f"{len(written)} predictions in {output}")
 
 
