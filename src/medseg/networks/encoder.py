@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from medseg.contracts import Pyramid
-from medseg.networks.memory_layout import in_fast_layout
+from medseg.errors import UserError
+from medseg.networks.memory_layout import exporting, in_fast_layout
 
 
 class LevelEncoder(nn.Module):
@@ -24,10 +25,23 @@ class LevelEncoder(nn.Module):
         self.stages = nn.ModuleList(stages)
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        """``(B, M, *S)`` -> features per level, finest first."""
+        """``(B, M, *S)`` -> features per level, finest first.
+
+        Raises:
+            UserError: for a size that the strides do not divide; a decoder could not join its levels.
+        """
+        if not exporting():
+            self._check(tuple(image.shape[2:]))
         features = in_fast_layout(image)
         levels = []
         for stage in self.stages:
             features = stage(features)
             levels.append(features)
         return levels
+
+    def _check(self, size: tuple[int, ...]) -> None:
+        steps = self.pyramid.strides[-1]
+        if any(n % step for n, step in zip(size, steps, strict=True)):
+            raise UserError(
+                "network", f"an image of {list(size)} voxels", f"give multiples of {list(steps)}, or pad it"
+            )

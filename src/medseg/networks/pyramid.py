@@ -1,6 +1,8 @@
-"""Reading a `Topology` and a `Pyramid`: total strides, steps between levels, kernels of a level."""
+"""Reading a `Topology` and a `Pyramid`: total strides, steps between levels, the way up, a level's kernel."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 from medseg.contracts import Pyramid, Topology
 from medseg.errors import UserError
@@ -32,6 +34,44 @@ def find_steps(pyramid: Pyramid) -> tuple[tuple[int, ...], ...]:
         tuple(c // f for f, c in zip(fine, coarse, strict=True))
         for fine, coarse in zip(above, pyramid.strides, strict=True)
     )
+
+
+@dataclass(frozen=True)
+class Climb:
+    """One step of a way up, from a level to the next finer one.
+
+    Attributes:
+        below: the encoder's channels where it starts.
+        here: the channels that belong where it ends: the encoder's, or where it has no such level
+            those of its finest.
+        skip: the encoder's channels where it ends, 0 where it has no such level.
+        step: how many times larger each axis becomes.
+        stride: the total stride where it ends.
+    """
+
+    below: int
+    here: int
+    skip: int
+    step: tuple[int, ...]
+    stride: tuple[int, ...]
+
+
+def find_climbs(pyramid: Pyramid) -> tuple[Climb, ...]:
+    """The steps from the coarsest level up to the input's resolution, finest first.
+
+    A pyramid that starts below that resolution has a last step to it, without a skip.
+
+    Raises:
+        UserError: where a stride is no multiple of the one before.
+    """
+    steps, channels, full = find_steps(pyramid), pyramid.channels, (1,) * pyramid.spatial_dims
+    climbs = [
+        Climb(below, here, here, step, stride)
+        for below, here, step, stride in zip(channels[1:], channels, steps[1:], pyramid.strides, strict=False)
+    ]
+    if pyramid.strides[0] != full:
+        climbs.insert(0, Climb(channels[0], channels[0], 0, steps[0], full))
+    return tuple(climbs)
 
 
 def kernel_at(topology: Topology, stride: tuple[int, ...]) -> tuple[int, ...]:

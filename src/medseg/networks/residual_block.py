@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from torch import Tensor, nn
 
 from medseg.networks.layers import Layers
@@ -29,7 +31,7 @@ class ResidualBlock(nn.Module):
             layers.make_conv(inputs, outputs, kernel, stride),
             *layers.make_dropout(),
             layers.make_norm(outputs),
-            layers.make_activation(),
+            layers.make_activation(outputs),
             layers.make_conv(outputs, outputs, kernel, ones),
             layers.make_norm(outputs),
         )
@@ -39,7 +41,11 @@ class ResidualBlock(nn.Module):
         if inputs != outputs:
             shortcut += [layers.make_conv(inputs, outputs, ones, ones), layers.make_norm(outputs)]
         self.shortcut = nn.Sequential(*shortcut)
-        self.activation = layers.make_activation()
+        self.activation = layers.make_activation(outputs)
+
+    def silence(self) -> None:
+        """Lets the body add nothing for a start: the scale of its last norm is zero."""
+        nn.init.zeros_(cast("nn.Parameter", self.body[-1].weight))
 
     def forward(self, features: Tensor) -> Tensor:
         """``(B, inputs, *S)`` -> ``(B, outputs, *S / stride)``."""

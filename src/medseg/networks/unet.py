@@ -2,68 +2,65 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
-
 from torch import nn
 
 from medseg.contracts import Pyramid, Topology
-from medseg.networks.conv_block import make_conv_block
-from medseg.networks.encoder import LevelEncoder
-from medseg.networks.encoder_decoder import EncoderDecoder
-from medseg.networks.initialise import initialise_he
-from medseg.networks.layers import Layers
-from medseg.networks.pyramid import make_pyramid
+from medseg.networks.conv_block import Downsampling, make_conv_stages
+from medseg.networks.layers import Activation, Layers, Norm
+from medseg.networks.unet_architecture import UNetArchitecture
 from medseg.networks.unet_decoder import UNetDecoder
+from medseg.networks.upsample import Upsampling
 
 
-class UNet:
+class UNet(UNetArchitecture):
     """Strided convolutions down, transposed ones up, skips between.
+
+    With the plan's settings it is nnU-Net's ``PlainConvUNet`` without the biases of convolutions, which
+    the norms take away again, and without those of the transposed ones.
 
     Args:
         topology: levels, strides, kernels and widths, from the plan.
         norm: ``instance``, ``batch`` or ``group``.
-        activation: ``leaky_relu``, ``relu``, ``gelu`` or ``silu``.
+        activation: ``leaky_relu``, ``relu``, ``gelu``, ``silu``, ``elu`` or ``prelu``.
         dropout: share of whole channels dropped after each convolution.
         convs_per_level: convolutions at each level, down and up.
-        upsampling: ``transposed`` or ``linear``.
-    """
+        downsampling: ``strided`` or ``max_pool`` (Ronneberger's).
+        upsampling: ``transposed``, ``overlapping`` or ``linear``.
 
-    MODULAR: ClassVar[bool] = True
-    DIMS: ClassVar[tuple[int, ...]] = (2, 3)
+    Raises:
+        UserError: for an option out of range.
+    """
 
     def __init__(
         self,
         topology: Topology,
         *,
-        norm: Literal["instance", "batch", "group"] = "instance",
-        activation: Literal["leaky_relu", "relu", "gelu", "silu"] = "leaky_relu",
+        norm: Norm = "instance",
+        activation: Activation = "leaky_relu",
         dropout: float = 0.0,
         convs_per_level: int = 2,
-        upsampling: Literal["transposed", "linear"] = "transposed",
+        downsampling: Downsampling = "strided",
+        upsampling: Upsampling = "transposed",
     ) -> None:
         self.topology = topology
         self.layers = Layers(topology.spatial_dims, norm, activation, dropout)
         self.convs_per_level = convs_per_level
+        self.downsampling = downsampling
         self.upsampling = upsampling
 
-    def encoder(self, in_channels: int) -> nn.Module:
-        """A block of convolutions per level, the first of them strided."""
-        stages = []
-        channels = in_channels
-        levels = zip(self.topology.widths, self.topology.kernels, self.topology.strides, strict=True)
-        for width, kernel, stride in levels:
-            block = make_conv_block(
-                self.layers, channels, width, kernel, stride, repeats=self.convs_per_level
-            )
-            stages.append(block)
-            channels = width
-        encoder = LevelEncoder(stages, make_pyramid(self.topology))
-        initialise_he(encoder)
-        return encoder
+    def make_stages(self, in_channels: int) -> list[nn.Module]:
+        """A block of convolutions per level."""
+        return make_conv_stages(
+            self.layers,
+            self.topology,
+            in_channels,
+            repeats=self.convs_per_level,
+            downsampling=self.downsampling,
+        )
 
-    def decoder(self, pyramid: Pyramid, out_channels: int, deep_supervision: bool) -> nn.Module:
-        """The way up from any pyramid."""
-        decoder = UNetDecoder(
+    def make_decoder(self, pyramid: Pyramid, out_channels: int, deep_supervision: bool) -> nn.Module:
+        """As many convolutions at each level on the way up."""
+        return UNetDecoder(
             pyramid,
             self.topology,
             out_channels,
@@ -71,13 +68,4 @@ class UNet:
             layers=self.layers,
             convs_per_level=self.convs_per_level,
             upsampling=self.upsampling,
-        )
-        initialise_he(decoder)
-        return decoder
-
-    def whole(self, in_channels: int, out_channels: int, deep_supervision: bool) -> nn.Module:
-        """Encoder and decoder in one."""
-        encoder = self.encoder(in_channels)
-        return EncoderDecoder(
-            encoder, self.decoder(make_pyramid(self.topology), out_channels, deep_supervision)
         )

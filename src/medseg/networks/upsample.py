@@ -10,7 +10,7 @@ from torch.nn import functional
 from medseg.errors import UserError
 from medseg.networks.layers import Layers
 
-Upsampling = Literal["transposed", "linear"]
+Upsampling = Literal["transposed", "overlapping", "linear"]
 
 
 class LinearUpsample(nn.Module):
@@ -39,9 +39,27 @@ class LinearUpsample(nn.Module):
 def make_upsample(
     kind: Upsampling, layers: Layers, inputs: int, outputs: int, stride: tuple[int, ...]
 ) -> nn.Module:
-    """``(B, inputs, *S)`` -> ``(B, outputs, *S * stride)``, ``transposed`` (learned) or ``linear``."""
+    """``(B, inputs, *S)`` -> ``(B, outputs, *S * stride)``.
+
+    Args:
+        kind: ``transposed`` (learned, voxel by voxel), ``overlapping`` (learned over the neighbours, then
+            norm and activation) or ``linear`` (1x1 convolution, then interpolation).
+        layers: which layers to use.
+        inputs: channels in.
+        outputs: channels out.
+        stride: how many times larger each axis becomes.
+
+    Raises:
+        UserError: for an unknown kind.
+    """
     if kind == "transposed":
         return layers.make_transposed_conv(inputs, outputs, stride)
+    if kind == "overlapping":
+        return nn.Sequential(
+            layers.make_overlapping_conv(inputs, outputs, stride),
+            layers.make_norm(outputs),
+            layers.make_activation(outputs),
+        )
     if kind == "linear":
         return LinearUpsample(layers, inputs, outputs, stride)
-    raise UserError("network.upsampling", f"{kind!r} is unknown", "choose transposed or linear")
+    raise UserError("network.upsampling", f"{kind!r} is unknown", "choose transposed, overlapping or linear")

@@ -52,6 +52,8 @@ def test_block_is_body_plus_shortcut(inputs: int, stride: tuple[int, int]) -> No
     block = ResidualBlock(Layers(2), inputs, 4, (3, 3), stride).eval()
     image = torch.randn(2, inputs, 8, 8, generator=torch.Generator().manual_seed(0))
     weights = dict(block.named_parameters())
+    for weight in weights.values():
+        torch.nn.init.normal_(weight, std=0.5)
 
     def norm(x: torch.Tensor, prefix: str) -> torch.Tensor:
         return functional.instance_norm(x, weight=weights[prefix + ".weight"], bias=weights[prefix + ".bias"])
@@ -65,3 +67,11 @@ def test_block_is_body_plus_shortcut(inputs: int, stride: tuple[int, int]) -> No
         shortcut = norm(functional.conv2d(shortcut, weights[f"shortcut.{at}.weight"]), f"shortcut.{at + 1}")
     expected = functional.leaky_relu(body + shortcut, 0.01)
     torch.testing.assert_close(block(image), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_silenced_blocks_pass_their_shortcut() -> None:
+    block = ResidualBlock(Layers(2, activation="relu"), 4, 4, (3, 3), (1, 1))
+    image = torch.rand(2, 4, 8, 8)
+    assert not torch.equal(block(image), image)
+    block.silence()
+    assert torch.equal(block(image), image)
