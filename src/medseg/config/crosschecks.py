@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Mapping
 from itertools import product
 from pathlib import Path
@@ -138,6 +139,32 @@ def _patch_multiple(config: Config) -> list[str]:
     ]
 
 
+def _network_fits(config: Config) -> list[str]:
+    """What transformers ask for: divisible widths, several levels, not too many tokens."""
+    plan, spec, facts = config["plan"], config["network"], _constants(config, "network")
+    name, levels = _short(config, "network"), plan.get("max_levels")
+    found = [
+        f"network.{option}: {name} needs a multiple of {n}, not {spec[option]}; the nearest is "
+        f"{max(n, round(spec[option] / n) * n)}"
+        for option, n in facts.get("MULTIPLE_OF", {}).items()
+        if spec.get(option) is not None and spec[option] % n
+    ]
+    least = facts.get("MIN_LEVELS", 1)
+    if levels is not None and levels < least:
+        found.append(f"plan.max_levels: {name} needs {least} levels, not {levels}; give {least} or more")
+    patch, most = plan.get("patch_size"), facts.get("MAX_TOKENS")
+    if patch is not None and most is not None and plan.get("file") is None:
+        from medseg.data.plan_topology import divisor, pyramid
+
+        spacing = (plan.get("spacing") or [1.0] * len(patch))[: len(patch)]
+        strides = pyramid(patch, spacing, levels).strides[: spec.get("levels")]
+        tokens = math.prod(n // d for n, d in zip(patch, divisor(strides), strict=True))
+        if tokens > most:
+            few = f"{name} would see {tokens:,} tokens, more than {most:,}"
+            found.append(f"plan.patch_size: {few}; use a smaller patch or more levels")
+    return found
+
+
 def _plan_file(config: Config) -> list[str]:
     file = config["plan"].get("file")
     if file is None:
@@ -209,6 +236,7 @@ _RULES: tuple[tuple[tuple[str, ...], Callable[[Config], list[str]]], ...] = (
     (("plan",), _patch_dims),
     (("plan",), _patch_strides),
     (("plan", "network"), _patch_multiple),
+    (("plan", "network"), _network_fits),
     (("plan", "network"), _plan_file),
     (("objective", "data"), _streams),
     (("queue",), _appended_on_device),

@@ -185,8 +185,9 @@ class Bundle:
 
     @property
     def flexible(self) -> bool:
-        """Whether its network takes windows of other sizes: one in halves is convolutional throughout."""
-        return constants(str(self.network_spec["_target_"])).get("MODULAR") is True
+        """Whether its network takes windows of other sizes: one in halves does unless it says otherwise."""
+        facts = constants(str(self.network_spec["_target_"]))
+        return not facts.get("FIXED_PATCH", facts.get("MODULAR") is not True)
 
     def saw(self, patient: str) -> bool:
         """Whether the training saw this patient of its cohort."""

@@ -13,14 +13,15 @@ from medseg.errors import UserError
 from medseg.networks.convolution import Conv2d, Conv3d
 from medseg.networks.group_norm import GroupNorm
 from medseg.networks.instance_norm import InstanceNorm
+from medseg.networks.transposed_convolution import ConvTranspose2d, ConvTranspose3d
 
 Norm = Literal["instance", "batch", "group"]
 Activation = Literal["leaky_relu", "relu", "gelu", "silu", "elu", "prelu"]
 
 _CONV: dict[int, type[Conv2d] | type[Conv3d]] = {2: Conv2d, 3: Conv3d}
-_TRANSPOSED: dict[int, type[nn.ConvTranspose2d] | type[nn.ConvTranspose3d]] = {
-    2: nn.ConvTranspose2d,
-    3: nn.ConvTranspose3d,
+_TRANSPOSED: dict[int, type[ConvTranspose2d] | type[ConvTranspose3d]] = {
+    2: ConvTranspose2d,
+    3: ConvTranspose3d,
 }
 _POOL: dict[int, type[nn.AvgPool2d] | type[nn.AvgPool3d]] = {2: nn.AvgPool2d, 3: nn.AvgPool3d}
 _MAX_POOL: dict[int, type[nn.MaxPool2d] | type[nn.MaxPool3d]] = {2: nn.MaxPool2d, 3: nn.MaxPool3d}

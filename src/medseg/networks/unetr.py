@@ -93,7 +93,7 @@ class UNETR:
         finest = ResidualBlock(
             self.layers, in_channels, topology.widths[0], topology.kernels[0], topology.strides[0]
         )
-        # the paper's four levels are read after 4, 7, 10 and 12 of its 12 blocks
+        # as in the authors' code: four levels are read after 4, 7, 10 and 12 of 12 blocks
         ends = [min(self.blocks, self.blocks * i // last + 1) for i in range(1, last)]
         stages = []
         for level, (start, end) in enumerate(pairwise((0, *ends, self.blocks)), 1):

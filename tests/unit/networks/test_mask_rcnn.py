@@ -235,13 +235,15 @@ def test_a_mask_is_pasted_voxel_by_voxel(seed: int, side: int) -> None:
     torch.testing.assert_close(paste(mask[None], box, (12, 14))[0], expected, rtol=1e-4, atol=1e-4)
 
 
-def test_each_class_gets_its_surest_object() -> None:
+def test_each_class_is_the_union_of_its_objects() -> None:
     boxes = torch.tensor([[-0.5, -0.5, 3.5, 3.5]] * 40)
-    masks = torch.linspace(0, 1, 40)[:, None, None].expand(40, 4, 4)
-    labels, scores = torch.arange(40) % 2 + 1, torch.linspace(0.1, 0.9, 40)
+    masks = torch.linspace(0, 0.3, 40)[:, None, None].expand(40, 4, 4)
+    labels, scores = torch.arange(40) % 2 + 1, torch.linspace(0.2, 0.05, 40)
     found = class_probabilities(Detections(boxes, labels, scores, masks), 3, (4, 6))
-    sure = (masks[:, 0, 0] * scores).tolist()
-    torch.testing.assert_close(found[:, 0, 0], torch.tensor([max(sure[0::2]), max(sure[1::2]), 0.0]))
+    none = [1.0, 1.0, 1.0]
+    for label, score, mask in zip(labels.tolist(), scores.tolist(), masks[:, 0, 0].tolist(), strict=True):
+        none[label - 1] *= 1 - min(score, mask)
+    torch.testing.assert_close(found[:, 0, 0], 1 - torch.tensor(none))
     assert (found[:, :, 4:] == 0).all()
 
 
@@ -292,6 +294,15 @@ def test_anchors_span_the_patch_and_can_be_given() -> None:
 def test_options_out_of_range_are_refused(options: dict[str, Any], told: str) -> None:
     with pytest.raises(UserError, match=told):
         make(**options)
+
+
+def test_one_object_reaches_as_far_as_its_mask() -> None:
+    """Where its score is above one half, and nowhere where it is not: the rule of the paper."""
+    box, mask = torch.tensor([[-0.5, -0.5, 3.5, 3.5]]), torch.linspace(0.1, 0.9, 4).expand(1, 4, 4)
+    for score in (0.3, 0.49, 0.51, 0.9):
+        found = Detections(box, torch.tensor([1]), torch.tensor([score]), mask)
+        shown = as_logits(class_probabilities(found, 1, (4, 4))).argmax(0).bool()
+        assert torch.equal(shown, (mask[0] > 0.5) & (score > 0.5))
 
 
 def test_one_channel_has_no_class() -> None:

@@ -104,7 +104,9 @@ def test_all_blocks_are_used_however_many(blocks: int) -> None:
     topology = five_levels(2)
     network = UNETR(topology, blocks=blocks, hidden_size=12).whole(1, 2, True)
     assert sum(type(m).__name__ == "TransformerBlock" for m in network.modules()) == blocks
-    torch.stack([level.square().mean() for level in network(torch.randn(1, 1, *topology.patch_size))]).sum().backward()
+    torch.stack(
+        [level.square().mean() for level in network(torch.randn(1, 1, *topology.patch_size))]
+    ).sum().backward()
     assert all(p.grad is not None for p in network.parameters())
 
 
