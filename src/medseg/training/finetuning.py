@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
 import lightning as L
@@ -44,6 +45,23 @@ def _of_encoder(encoder: nn.Module) -> list[Parameters]:
         modules: Any = getattr(encoder, "stages", ())
         given = [list(stage.parameters()) for stage in modules]
     return [[p for p in stage if p.requires_grad] for stage in given]
+
+
+def load_pretrained(network: nn.Module) -> list[dict[str, Any]]:
+    """Lets each part that was given pretrained weights load them.
+
+    Returns:
+        Where they came from, for the record: file and SHA-256.
+
+    Raises:
+        UserError: weights that are not there or do not fit.
+    """
+    found = []
+    for module in network.modules():
+        load = getattr(module, "load_pretrained", None)
+        if load is not None and (source := load()) is not None:
+            found.append(asdict(source))
+    return found
 
 
 class Stages:

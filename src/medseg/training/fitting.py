@@ -23,7 +23,7 @@ from medseg.training.budget import seconds_per_step, steps_for
 from medseg.training.checkpoints import AtomicCheckpointIO, CheckpointEveryEpoch, LastStep
 from medseg.training.console import ConsoleProgress
 from medseg.training.data_advice import Loading, advice
-from medseg.training.finetuning import Unfreezing
+from medseg.training.finetuning import Unfreezing, load_pretrained
 from medseg.training.finite_loss import FiniteLoss
 from medseg.training.module import SegmentationModule
 from medseg.training.preparation import Prepared
@@ -69,10 +69,12 @@ class Fitting:
             )
         return network, objective
 
-    def module(self, steps: int) -> SegmentationModule:
-        """The LightningModule."""
+    def module(self, steps: int, fresh: bool = True) -> SegmentationModule:
+        """The LightningModule; pretrained weights are loaded at a fresh start, else a checkpoint has them."""
         recipe = self.recipe
         network, objective = self.network_and_objective()
+        if fresh:
+            self.run.note(pretrained=load_pretrained(network))
         return SegmentationModule(
             network,
             objective,

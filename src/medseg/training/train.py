@@ -66,9 +66,9 @@ def _fit(recipe: Recipe, run: RunFolder, prepared: Prepared, console: Console) -
     steps = run.record.get("steps") or fitting.measure_steps()
     run.note(steps=steps, status="training")
     run.write_reproduce(recipe, steps)
-    module = fitting.module(steps)
-    trainer = fitting.trainer(steps)
     newest = newest_whole(run.checkpoints)
+    module = fitting.module(steps, fresh=newest is None)
+    trainer = fitting.trainer(steps)
     if newest is not None:
         console.print(f"resuming from step {int(newest.name[:8])} of {steps}")
     fitting.rewind(int(newest.name[:8]) if newest else 0)
@@ -104,6 +104,7 @@ def _publish(
         },
         patients={case.patient for case in seen},
         flip_axes=fitting.flip_axes,
-        missing_modalities=any(len(case.images) < len(prepared.cohort.modalities) for case in seen),
+        missing_modalities=recipe.augmentation.modality_dropout_probability > 0
+        or any(len(case.images) < len(prepared.cohort.modalities) for case in seen),
     )
     run.note(status="trained", minutes=round(fitting.local.minutes, 2))
