@@ -40,17 +40,20 @@ def apply(image: NDArray[np.float32], bias: BiasField) -> None:
 
     Normalised images have negative values, so zero is no darkness.
     """
-    for channel, coefficients in zip(bias.channels, bias.coefficients, strict=True):
+    from medseg.patches.augment.intensity_kernels import multiply_field
+    from medseg.patches.augment.machine_code import compiled
+
+    shape = (*(1,) * (4 - image.ndim), *image.shape[1:])  # an image is a volume of one plane
+    x, y, z = (_powers(n) for n in shape)
+    work = np.empty((_ORDER + 1, _ORDER + 1), np.float32)
+    for channel, drawn in zip(bias.channels, bias.coefficients, strict=True):
+        coefficients = np.zeros((_ORDER + 1,) * 3, np.float32)
+        coefficients[(0,) * (3 - drawn.ndim)] = drawn
         volume = image[channel]
-        field = coefficients
-        for n in volume.shape:
-            powers = np.linspace(-1, 1, n, dtype=np.float32)[:, None] ** np.arange(
-                _ORDER + 1, dtype=np.float32
-            )
-            # Contracts the first axis and puts the voxels last: after all axes the order is right again.
-            field = np.tensordot(field, powers, axes=(0, 1))
-        np.exp(field, out=field)
-        low = volume.min()
-        volume -= low
-        volume *= field
-        volume += low
+        compiled(multiply_field)(volume.reshape(shape), coefficients, (x, y, z), volume.min(), work)
+
+
+def _powers(n: int) -> NDArray[np.float32]:
+    """``(4, n)``: 1, t, t squared and t cubed on an axis from -1 to 1."""
+    coordinate = np.linspace(-1, 1, n, dtype=np.float32)
+    return np.ascontiguousarray(coordinate ** np.arange(_ORDER + 1, dtype=np.float32)[:, None])

@@ -36,22 +36,25 @@ def draw(
 
 def apply(image: NDArray[np.float32], blur: Blur) -> None:
     """Blurs ``(M, *S)``, in place; the border is repeated."""
-    from medseg.patches.augment.line_kernels import smooth, smooth_rows
+    from medseg.patches.augment.line_kernels import TILE, smooth, smooth_rows
     from medseg.patches.augment.machine_code import compiled
 
     for channel, sigma in zip(blur.channels, blur.sigma, strict=True):
-        weights = _weights(sigma)
+        half = _half(sigma)
         volume = image[channel]
+        copy = np.empty((max(volume.shape) + 2 * len(half)) * TILE, np.float32)
         for axis in blur.axes:
             n = volume.shape[axis]
             if axis == volume.ndim - 1:
-                compiled(smooth_rows)(volume.reshape(-1, n), weights)
+                compiled(smooth_rows)(volume.reshape(-1, n), half, copy)
             else:
                 outer = math.prod(volume.shape[:axis])
-                compiled(smooth)(volume.reshape(outer, n, -1), weights)
+                compiled(smooth)(volume.reshape(outer, n, -1), half, copy)
 
 
-def _weights(sigma: float) -> NDArray[np.float32]:
+def _half(sigma: float) -> NDArray[np.float32]:
+    """The kernel from its centre outwards; the kernels want pairs of neighbours, so an odd number."""
     radius = int(_TRUNCATE * sigma + 0.5)
-    weights: NDArray[np.float64] = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
-    return np.asarray(weights / weights.sum(), dtype=np.float32)
+    weights: NDArray[np.float64] = np.exp(-0.5 * (np.arange(radius + 1) / sigma) ** 2)
+    weights /= weights[0] + 2 * weights[1:].sum()
+    return np.pad(weights, (0, max(2, radius + radius % 2) - radius)).astype(np.float32)

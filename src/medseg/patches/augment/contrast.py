@@ -31,9 +31,11 @@ def draw(
 
 def apply(image: NDArray[np.float32], contrast: Contrast) -> None:
     """Stretches ``(M, *S)``, in place."""
+    from medseg.patches.augment.intensity_kernels import LANES, moments, stretch
+    from medseg.patches.augment.machine_code import compiled
+
+    lanes, real = np.empty(4 * LANES, np.float32), np.float32
     for channel, factor in zip(contrast.channels, contrast.factor, strict=True):
-        volume = image[channel]
-        low, high, mean = volume.min(), volume.max(), volume.mean()
-        volume *= np.float32(factor)
-        volume += mean * np.float32(1 - factor)
-        np.clip(volume, low, high, out=volume)
+        values = image[channel].reshape(-1)
+        low, high, mean, _ = compiled(moments)(values, lanes)
+        compiled(stretch)(values, real(factor), real(mean * (1 - factor)), real(low), real(high))

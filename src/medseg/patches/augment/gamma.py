@@ -33,20 +33,20 @@ def draw(
 
 def apply(image: NDArray[np.float32], gamma: Gamma) -> None:
     """Bends the values of ``(M, *S)``, in place; mean and standard deviation stay as they were."""
+    from medseg.patches.augment.intensity_kernels import LANES, moments, power, stretch
+    from medseg.patches.augment.machine_code import compiled
+
+    lanes, real = np.empty(4 * LANES, np.float32), np.float32
     for channel, exponent in zip(gamma.channels, gamma.exponent, strict=True):
-        volume = image[channel]
-        low, high = volume.min(), volume.max()
+        values = image[channel].reshape(-1)
+        low, high, mean, std = compiled(moments)(values, lanes)
         if high - low < 1e-7:
             continue
-        mean, std = volume.mean(), volume.std()
         # 0 at the darkest voxel (at the brightest one of the negative), 1 at the other end.
-        origin, length = (high, low - high) if gamma.inverted else (low, high - low)
-        volume -= origin
-        volume /= length
-        np.clip(volume, 0, 1, out=volume)
-        np.power(volume, np.float32(exponent), out=volume)
-        sign = np.float32(-1 if gamma.inverted else 1)
-        factor = sign * std / max(volume.std(), np.float32(1e-7))
-        volume -= volume.mean()
-        volume *= factor
-        volume += mean
+        origin, scale = (high, 1 / (low - high)) if gamma.inverted else (low, 1 / (high - low))
+        guess = min(max((mean - origin) * scale, 0.0), 1.0) ** exponent
+        bent = (real(origin), real(scale), real(exponent), real(guess))
+        new_mean, new_std = compiled(power)(values, *bent, lanes)
+        factor = (-std if gamma.inverted else std) / max(new_std, 1e-7)
+        offset = mean - new_mean * factor
+        compiled(stretch)(values, real(factor), real(offset), real(-np.inf), real(np.inf))

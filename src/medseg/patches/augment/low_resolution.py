@@ -39,15 +39,19 @@ def apply(image: NDArray[np.float32], low: LowResolution) -> None:
     Both are separable and linear, so each axis goes down and up again by one weighted sum of two lines,
     and the small image is never made.
     """
-    from medseg.patches.augment.line_kernels import mix
+    from medseg.patches.augment.line_kernels import TILE, mix, mix_rows
     from medseg.patches.augment.machine_code import compiled
 
     for channel, kept in zip(low.channels, low.kept, strict=True):
         volume = image[channel]
+        copy = np.empty(max(volume.shape) * TILE, np.float32)
         for axis in low.axes:
             n = volume.shape[axis]
-            block = volume.reshape(math.prod(volume.shape[:axis]), n, -1)
-            compiled(mix)(block, *_lines(n, kept))
+            if axis == volume.ndim - 1:
+                compiled(mix_rows)(volume.reshape(-1, n), *_lines(n, kept), copy)
+            else:
+                block = volume.reshape(math.prod(volume.shape[:axis]), n, -1)
+                compiled(mix)(block, *_lines(n, kept), copy)
 
 
 def _lines(n: int, kept: float) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:

@@ -30,8 +30,9 @@ def draw(rng: np.random.Generator, settings: AugmentationSettings, channels: Seq
 
 def apply(image: NDArray[np.float32], noise: Noise) -> None:
     """Adds it to ``(M, *S)``, in place."""
-    rng = np.random.Generator(np.random.SFC64(noise.seed))
+    from medseg.patches.augment.machine_code import compiled
+    from medseg.patches.augment.noise_kernels import WORDS, add_noise
+
+    block, std, seed = np.empty(WORDS, np.float32), np.float32(noise.std), np.uint64(noise.seed)
     for channel in noise.channels:
-        field = rng.standard_normal(image[channel].shape, dtype=np.float32)
-        field *= np.float32(noise.std)
-        image[channel] += field
+        compiled(add_noise)(image[channel].reshape(-1), std, seed, channel, block)

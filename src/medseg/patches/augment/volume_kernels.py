@@ -1,6 +1,7 @@
 """The compiled loops of the warp through all axes; `warp_torch` is the same in plain torch.
 
-Positions are float64, weights float32.
+Positions are float64, weights float32. A row of the patch is located as a whole; then its runs of voxels
+whose cells are within the source take loops without a branch, and the border a slow path of its own.
 """
 
 from __future__ import annotations
@@ -8,211 +9,205 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from medseg.patches.augment.machine_code import inner
+from medseg.patches.augment.kernel_types import Array, Bending, Case, Patch, Row, Scratch, Steps
+from medseg.patches.augment.label_kernels import corner_weights, label_run, vote
+from medseg.patches.augment.lanes import LANES, interpolate
+from medseg.patches.augment.machine_code import inner, rare
 
-Array = NDArray[Any]
-Bending = tuple[Array, Array, Array, Array, Array]
-
-
-@inner
-def vote(codes: Array, weights: Array, corners: int) -> Any:
-    """The code with the largest total weight; of equals the first corner's."""
-    best, winner = np.float32(-1), codes[0]
-    for k in range(corners):
-        total = np.float32(0)
-        for j in range(corners):
-            if codes[j] == codes[k]:
-                total += weights[j]
-        if total > best:
-            best, winner = total, codes[k]
-    return winner
+_BEYOND = -2
+"""Instead of an index: all corners of a cell are outside the source; -1 means some of them."""
 
 
 @inner
-def bend(plane: Array, first: int, weight: Array, row: Array) -> None:
-    """Contracts one axis of the control points: ``plane`` ``(3, C, n)`` -> ``row`` ``(3, n)``."""
+def bend_plane(bending: Bending, x: int) -> None:
+    """Contracts the control points' first axis: ``control`` ``(3, X, Y, n)`` -> ``plane`` ``(3, Y, n)``."""
+    control, plane, first, weight = bending.control, bending.plane, bending.first_x[x], bending.weight_x[x]
     w0, w1, w2, w3 = weight[0], weight[1], weight[2], weight[3]
     for c in range(3):
-        for z in range(row.shape[1]):
-            row[c, z] = (
-                w0 * plane[c, first, z]
-                + w1 * plane[c, first + 1, z]
-                + w2 * plane[c, first + 2, z]
-                + w3 * plane[c, first + 3, z]
-            )
+        for j in range(plane.shape[1]):
+            for z in range(plane.shape[2]):
+                left = w0 * control[c, first, j, z] + w1 * control[c, first + 1, j, z]
+                plane[c, j, z] = left + (w2 * control[c, first + 2, j, z] + w3 * control[c, first + 3, j, z])
 
 
 @inner
-def _locate(
-    begin: Array, step: Array, row: Array, bent: bool, shape: Array, where: Array, base: Array
+def bend_row(bending: Bending, y: int, shift: Array) -> None:
+    """Contracts the second: ``plane`` ``(3, Y, n)`` -> ``shift`` ``(3, n)``."""
+    plane, first, weight = bending.plane, bending.first_y[y], bending.weight_y[y]
+    w0, w1, w2, w3 = weight[0], weight[1], weight[2], weight[3]
+    for c in range(3):
+        for z in range(plane.shape[2]):
+            left = w0 * plane[c, first, z] + w1 * plane[c, first + 1, z]
+            shift[c, z] = left + (w2 * plane[c, first + 2, z] + w3 * plane[c, first + 3, z])
+
+
+@inner
+def _locate(case: Case, affine: Array, row: Row) -> Any:
+    """Fills ``base`` and ``share`` of a row; returns how many of its cells are within the source."""
+    b0, b1, b2 = row.begin[0], row.begin[1], row.begin[2]
+    d0, d1, d2 = affine[0, 2], affine[1, 2], affine[2, 2]
+    n0, n1, n2 = case.size[0], case.size[1], case.size[2]
+    m0, m1, m2 = n0 if case.thin else n0 - 1.0, n1 - 1.0, n2 - 1.0
+    base, share, shift = row.base, row.share, row.shift
+    within = 0
+    for z in range(base.shape[0]):
+        x, y, w = b0 + d0 * z + shift[0, z], b1 + d1 * z + shift[1, z], b2 + d2 * z + shift[2, z]
+        i, j, l = np.floor(x), np.floor(y), np.floor(w)  # noqa: E741
+        share[0, z], share[1, z], share[2, z] = x - i, y - j, w - l
+        # Written so that a position that is not a number is beyond.
+        inside = (x >= 0) & (y >= 0) & (w >= 0) & (x < m0) & (y < m1) & (w < m2)
+        near = (x > -1) & (y > -1) & (w > -1) & (x < n0) & (y < n1) & (w < n2)
+        base[z] = np.int64((i * n1 + j) * n2 + l if inside else (-1.0 if near else -2.0))
+        within += 1 if inside else 0
+    return within
+
+
+@inner
+def _image_run(
+    case: Case, m: int, row: Row, low: Any, high: Any, steps: Steps, patch: Patch, at: Any
 ) -> None:
-    """Source positions of a row of voxels -> ``where`` ``(3, n)`` and the flat index of their first corner.
-
-    ``base`` is -1 where one of the eight corners is outside the source.
-    """
-    limits = shape - 1.0
-    for z in range(base.shape[0]):
-        where[0, z] = begin[0] + step[0] * z
-        where[1, z] = begin[1] + step[1] * z
-        where[2, z] = begin[2] + step[2] * z
-    if bent:
-        for c in range(3):
-            for z in range(base.shape[0]):
-                where[c, z] += row[c, z]
-    for z in range(base.shape[0]):
-        x, y, w = where[0, z], where[1, z], where[2, z]
-        inside = (x >= 0) & (y >= 0) & (w >= 0) & (x < limits[0]) & (y < limits[1]) & (w < limits[2])
-        flat = (np.floor(x) * shape[1] + np.floor(y)) * shape[2] + np.floor(w)
-        base[z] = np.int64(flat if inside else -1.0)
+    """Trilinear interpolation of voxels ``low`` to ``high`` of a row of channel ``m``."""
+    image, base, share = case.image, row.base, row.share
+    offset = m * (image.size // case.channels.size)
+    at += m * (patch.image.size // case.channels.size)
+    out = patch.image[at : at + base.size]
+    z = low
+    while z + LANES <= high:
+        interpolate(image, offset, base, share, z, steps, out)
+        z += LANES
+    if z < high and high - low >= LANES:  # some twice, to the same value
+        interpolate(image, offset, base, share, high - LANES, steps, out)
+        z = high
+    for k in range(z, high):
+        b = np.uint64(offset + base[k])
+        t1, t2, one = np.uint64(steps[0]), np.uint64(steps[1]), np.uint64(1)
+        fx, fy, fz = share[0, k], share[1, k], share[2, k]
+        v0, v1, v2, v3 = image[b], image[b + t1], image[b + t2], image[b + t1 + t2]
+        v0 += fz * (image[b + one] - v0)
+        v1 += fz * (image[b + t1 + one] - v1)
+        v2 += fz * (image[b + t2 + one] - v2)
+        v3 += fz * (image[b + t1 + t2 + one] - v3)
+        v0 += fy * (v1 - v0)
+        v2 += fy * (v3 - v2)
+        out[np.uint64(k)] = v0 + fx * (v2 - v0)
 
 
 @inner
-def _weights_at(x: float, y: float, z: float, weights: Array) -> None:
-    fx, fy, fz = np.float32(x - np.floor(x)), np.float32(y - np.floor(y)), np.float32(z - np.floor(z))
-    one = np.float32(1)
+def _run(
+    case: Case, row: Row, low: Any, high: Any, steps: Steps, scratch: Scratch, patch: Patch, at: Any
+) -> None:
+    """Voxels ``low`` to ``high`` of a row, whose cells are all within the source."""
+    for m in range(case.channels.size):
+        if case.channels[m]:
+            _image_run(case, m, row, low, high, steps, patch, at)
+    if case.label.size > 0:
+        label_run(case, row, low, high, steps, scratch, patch, at)
+
+
+@rare
+def _corners(case: Case, affine: Array, row: Row, z: int, nearest: bool, scratch: Scratch) -> None:
+    """Indices (-1 outside the source) and weights of the corners of a voxel's cell."""
+    size, corners = case.size, scratch.corners
+    x = row.begin[0] + affine[0, 2] * z + row.shift[0, z]
+    y = row.begin[1] + affine[1, 2] * z + row.shift[1, z]
+    w = row.begin[2] + affine[2, 2] * z + row.shift[2, z]
+    i, j, l = np.floor(x), np.floor(y), np.floor(w)  # noqa: E741
+    fx, fy, fz = np.float32(x - i), np.float32(y - j), np.float32(w - l)
+    if nearest:
+        fx, fy, fz = np.float32(fx >= 0.5), np.float32(fy >= 0.5), np.float32(fz >= 0.5)
+    corner_weights(fx, fy, fz, scratch.weights)
     for k in range(8):
-        wx = fx if k & 4 else one - fx
-        wy = fy if k & 2 else one - fy
-        wz = fz if k & 1 else one - fz
-        weights[k] = wx * wy * wz
+        a, b, c = i + (k >> 2), j + ((k >> 1) & 1), l + (k & 1)
+        inside = (a >= 0) & (b >= 0) & (c >= 0) & (a < size[0]) & (b < size[1]) & (c < size[2])
+        corners[k] = np.int64((a * size[1] + b) * size[2] + c if inside else -1.0)
 
 
-@inner
-def _corner(x: float, y: float, z: float, k: int, shape: Array) -> Any:
-    """The flat index of corner k of the cell around a position, -1 outside the source."""
-    i, j, l = np.floor(x) + (k >> 2), np.floor(y) + ((k >> 1) & 1), np.floor(z) + (k & 1)  # noqa: E741
-    # Written so that a position that is not a number is outside too.
-    inside = (i >= 0) & (j >= 0) & (l >= 0) & (i < shape[0]) & (j < shape[1]) & (l < shape[2])
-    return np.int64((i * shape[1] + j) * shape[2] + l if inside else -1.0)
-
-
-@inner
-def _image_row(flat: Array, h: Any, d: Any, shape: Array, where: Array, base: Array, out: Array) -> None:
-    """Trilinear interpolation of one row of one channel; 0 outside the source."""
-    s1, s2 = np.uint64(d), np.uint64(h * d)
-    s3 = s1 + s2
-    one = np.uint64(1)
-    weights = np.empty(8, np.float32)
-    for z in range(base.shape[0]):
-        px, py, pz = where[0, z], where[1, z], where[2, z]
-        if base[z] >= 0:
-            b = np.uint64(base[z])
-            fx = np.float32(px - np.floor(px))
-            fy = np.float32(py - np.floor(py))
-            fz = np.float32(pz - np.floor(pz))
-            v0, v1, v2, v3 = flat[b], flat[b + s1], flat[b + s2], flat[b + s3]
-            v0 += fz * (flat[b + one] - v0)
-            v1 += fz * (flat[b + s1 + one] - v1)
-            v2 += fz * (flat[b + s2 + one] - v2)
-            v3 += fz * (flat[b + s3 + one] - v3)
-            v0 += fy * (v1 - v0)
-            v2 += fy * (v3 - v2)
-            out[z] = v0 + fx * (v2 - v0)
-        else:
-            _weights_at(px, py, pz, weights)
+@rare
+def _border(case: Case, affine: Array, row: Row, z: int, scratch: Scratch, patch: Patch, at: int) -> None:
+    """One voxel at the border: 0 and ``outside`` stand for the corners beyond."""
+    corners, weights, codes = scratch.corners, scratch.weights, scratch.codes
+    _corners(case, affine, row, z, False, scratch)
+    volume, written = case.image.size // case.channels.size, patch.image.size // case.channels.size
+    for m in range(case.channels.size):
+        if case.channels[m]:
             total = np.float32(0)
             for k in range(8):
-                at = _corner(px, py, pz, k, shape)
-                if at >= 0:
-                    total += weights[k] * flat[np.uint64(at)]
-            out[z] = total
+                if corners[k] >= 0:
+                    total += weights[k] * case.image[m * volume + corners[k]]
+            patch.image[m * written + at] = total
+    if case.label.size > 0:
+        if patch.nearest:
+            _corners(case, affine, row, z, True, scratch)
+        for k in range(8):
+            codes[k] = case.label[corners[k]] if corners[k] >= 0 else patch.outside
+        patch.label[at] = vote(codes, weights, 8)
 
 
 @inner
-def _first_wins(codes: Array, weights: Array) -> Any:
-    """Whether the first corner's code has more than half of the weight: then nothing else can win."""
-    share = np.float32(0)
-    for k in range(8):
-        share += weights[k] if codes[k] == codes[0] else np.float32(0)
-    return share > 0.5
+def _beyond(case: Case, patch: Patch, at: int) -> None:
+    """One voxel that shows nothing of the source."""
+    written = patch.image.size // case.channels.size
+    for m in range(case.channels.size):
+        patch.image[m * written + at] = 0
+    if case.label.size > 0:
+        patch.label[at] = patch.outside
 
 
 @inner
-def _label_row(
-    flat: Array,
-    h: Any,
-    d: Any,
-    shape: Array,
-    where: Array,
-    base: Array,
-    nearest: bool,
-    outside: int,
-    out: Array,
+def _fill(
+    case: Case,
+    affine: Array,
+    row: Row,
+    whole: bool,
+    steps: Steps,
+    scratch: Scratch,
+    patch: Patch,
+    at: int,
 ) -> None:
-    """The argmax of the interpolated one-hot labels (or the nearest label) of one row."""
-    s1, s2 = np.uint64(d), np.uint64(h * d)
-    s3 = s1 + s2
-    one = np.uint64(1)
-    weights, codes = np.empty(8, np.float32), np.empty(8, np.uint8)
-    for z in range(base.shape[0]):
-        px, py, pz = where[0, z], where[1, z], where[2, z]
-        if nearest:
-            at = _corner(np.floor(px + 0.5), np.floor(py + 0.5), np.floor(pz + 0.5), 0, shape)
-            out[z] = flat[np.uint64(at)] if at >= 0 else outside
-            continue
-        if base[z] >= 0:
-            b = np.uint64(base[z])
-            c0, c1, c2, c3 = flat[b], flat[b + one], flat[b + s1], flat[b + s1 + one]
-            c4, c5, c6, c7 = flat[b + s2], flat[b + s2 + one], flat[b + s3], flat[b + s3 + one]
-            out[z] = c0
-            if not ((c0 ^ c1) | (c0 ^ c2) | (c0 ^ c3) | (c0 ^ c4) | (c0 ^ c5) | (c0 ^ c6) | (c0 ^ c7)):
-                continue  # most cells have one code
-            codes[0], codes[1], codes[2], codes[3] = c0, c1, c2, c3
-            codes[4], codes[5], codes[6], codes[7] = c4, c5, c6, c7
+    """One row of the patch, from voxel ``at`` on; ``whole`` if all of it is within the source."""
+    n, z = row.base.shape[0], 0
+    while z < n:
+        end = n if whole else z
+        while end < n and row.base[end] >= 0:
+            end += 1
+        if end > z:
+            _run(case, row, z, end, steps, scratch, patch, at)
+            z = end
+        elif row.base[z] == _BEYOND:
+            _beyond(case, patch, at + z)
+            z += 1
         else:
-            for k in range(8):
-                at = _corner(px, py, pz, k, shape)
-                codes[k] = flat[np.uint64(at)] if at >= 0 else outside
-        _weights_at(px, py, pz, weights)
-        out[z] = codes[0] if _first_wins(codes, weights) else vote(codes, weights, 8)
+            _border(case, affine, row, z, scratch, patch, at + z)
+            z += 1
+
+
+@inner
+def _steps(case: Case, affine: Array, patch: Patch) -> Any:
+    _, n1, n2 = patch.shape
+    s1 = np.int64(case.size[2])
+    s2 = s1 * np.int64(case.size[1])
+    # As many planes of the patch ahead as a core's cache may hold beside what is read now.
+    planes = min(8, max(1, 40_000 // (n1 * n2)))
+    x, y, w = planes * affine[0, 0], planes * affine[1, 0], planes * affine[2, 0]
+    if case.thin:
+        s2 = np.int64(0)
+    return s1, s2, np.int64(np.rint(x)) * s2 + np.int64(np.rint(y)) * s1 + np.int64(np.rint(w))
 
 
 def warp_volume(
-    image: Array,
-    label: Array,
-    channels: Array,
-    affine: Array,
-    bending: Bending,
-    nearest: bool,
-    outside: int,
-    out_image: Array,
-    out_label: Array,
+    case: Case, affine: Array, bending: Bending, row: Row, scratch: Scratch, patch: Patch
 ) -> None:
-    """Fills a patch: image and label at ``affine @ (p, 1) + displacement(p)``.
-
-    Args:
-        image: ``(M, W * H * D)`` float32, flattened per channel.
-        label: ``(W * H * D,)`` uint8, or empty.
-        channels: those to fill.
-        affine: ``(4, 4)`` float64; its last row holds the source's shape.
-        bending: ``(3, X, Y, P2)`` float32 control points, the last axis already evaluated, or empty; then
-            ``first`` and ``weight`` of `bspline.weights` for x and for y.
-        nearest, outside: see `spatial.Rules`.
-        out_image: ``(M, P0, P1, P2)``.
-        out_label: ``(P0, P1, P2)``.
-    """
-    shape = affine[3, :3].copy()
-    h, d = np.int64(shape[1]), np.int64(shape[2])
-    n0, n1, n2 = out_image.shape[1:]
-    planes, first_x, weight_x, first_y, weight_y = bending
-    bent = planes.size > 0
-    plane = np.empty((3, planes.shape[2], n2), np.float32)
-    row = np.empty((3, n2), np.float32)
-    where, base, begin = np.empty((3, n2)), np.empty(n2, np.int64), np.empty(3)
-    step = affine[:3, 2].copy()
+    """Fills a patch: image and label at ``affine @ (p, 1) + displacement(p)``, ``affine`` ``(3, 4)``."""
+    n0, n1, n2 = patch.shape
+    bent, steps = bending.control.size > 0, _steps(case, affine, patch)
     for x in range(n0):
         if bent:
-            for j in range(planes.shape[2]):
-                bend(planes[:, :, j], first_x[x], weight_x[x], plane[:, j])
+            bend_plane(bending, x)
         for y in range(n1):
             for c in range(3):
-                begin[c] = affine[c, 3] + affine[c, 0] * x + affine[c, 1] * y
+                row.begin[c] = affine[c, 3] + affine[c, 0] * x + affine[c, 1] * y
             if bent:
-                bend(plane, first_y[y], weight_y[y], row)
-            _locate(begin, step, row, bent, shape, where, base)
-            for m in channels:
-                _image_row(image[m], h, d, shape, where, base, out_image[m, x, y])
-            if label.size > 0:
-                _label_row(label, h, d, shape, where, base, nearest, outside, out_label[x, y])
+                bend_row(bending, y, row.shift)
+            within = _locate(case, affine, row)
+            _fill(case, affine, row, within == n2, steps, scratch, patch, (x * n1 + y) * n2)
