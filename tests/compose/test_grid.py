@@ -38,14 +38,28 @@ def cell(parts: tuple[str, ...], dims: int) -> dict[str, Any]:
     return base | {"plan": {**base["plan"], "spatial_dims": dims}}
 
 
+def facts_of(group: str, option: str) -> dict[str, Any]:
+    """The constants of a part."""
+    return constants(chosen(group, option)[group]["_target_"])
+
+
 @cache
 def compose_default() -> dict[str, Any]:
     return compose("train").config
 
 
+def company(group: str, option: str) -> list[str]:
+    """What a choice cannot be without: networks that find objects and objectives for them go together."""
+    constant = {"network": "INSTANCES", "objective": "NEEDS_INSTANCES"}
+    if group not in constant or not facts_of(group, option).get(constant[group], False):
+        return []
+    other = next(slot for slot in constant if slot != group)
+    return [next(f"{other}={name}" for name in options(other) if facts_of(other, name).get(constant[other]))]
+
+
 @pytest.mark.parametrize(("group", "option"), TRAIN, ids=[f"{g}={o}" for g, o in TRAIN])
 def test_each_choice_alone_is_accepted(group: str, option: str) -> None:
-    composed = compose("train", [f"{group}={option}"])
+    composed = compose("train", [f"{group}={option}", *company(group, option)])
     assert composed.problems == ()
     assert bind("train", composed.config)
 
@@ -59,21 +73,22 @@ def test_every_group_belongs_to_a_verb() -> None:
 @pytest.mark.parametrize(("network", "fusion"), CELLS, ids=[f"{n}-{f}" for n, f in CELLS])
 def test_the_whole_grid(network: str, fusion: str, dims: int) -> None:
     """network x fusion x loss x objective x queue, in 2D and 3D."""
-    facts = {
-        group: constants(chosen(group, name)[group]["_target_"])
-        for group, name in (("network", network), ("fusion", fusion))
-    }
-    legal = dims in facts["network"]["DIMS"]
-    legal = legal and (facts["network"]["MODULAR"] or not facts["fusion"].get("NEEDS_MODULAR", False))
+    of_network, of_fusion = facts_of("network", network), facts_of("fusion", fusion)
+    finds = of_network.get("INSTANCES", False)
+    joined = dims in of_network["DIMS"]
+    joined = joined and (of_network["MODULAR"] or not of_fusion.get("NEEDS_MODULAR", False))
+    joined = joined and (of_fusion.get("ONE_NETWORK", False) or not finds)
     for parts in GRID:
         if parts[:2] != (network, fusion):
             continue
+        legal = joined and finds == facts_of("objective", parts[3]).get("NEEDS_INSTANCES", False)
         found = config_problems("train", cell(parts, dims))
         if legal:
             assert found == [], parts
         else:
             assert found, parts
-            assert all(line.startswith(("network:", "fusion:")) and "; use " in line for line in found), found
+            slots = ("network:", "fusion:", "objective:")
+            assert all(line.startswith(slots) and "; use " in line for line in found), found
 
 
 def test_cells_compose_to_what_their_choices_say() -> None:

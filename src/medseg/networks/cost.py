@@ -28,6 +28,12 @@ class Cost:
     activation_gb: float
 
 
+def count_parameters(make: Callable[[], nn.Module]) -> int:
+    """The numbers that are trained."""
+    with torch.device("meta"):
+        return sum(p.numel() for p in make().parameters() if p.requires_grad)
+
+
 def measure_cost(make: Callable[[], nn.Module], shape: Sequence[int]) -> Cost:
     """The cost of one forward pass in training on an image of ``shape``, ``(B, M, *S)``."""
     with torch.device("meta"):

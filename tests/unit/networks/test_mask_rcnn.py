@@ -63,10 +63,10 @@ def original() -> Original:
         _skip_resize=True,
         rpn_anchor_generator=AnchorGenerator(((8,), (12,), (20,), (32,), (64,)), ((0.5, 1.0, 2.0),) * 5),
         rpn_pre_nms_top_n_train=1000,
-        rpn_post_nms_top_n_train=40,
-        rpn_post_nms_top_n_test=40,
-        box_batch_size_per_image=32,
-        box_detections_per_img=10,
+        rpn_post_nms_top_n_train=20,
+        rpn_post_nms_top_n_test=20,
+        box_batch_size_per_image=16,
+        box_detections_per_img=5,
     )
 
 
@@ -81,7 +81,7 @@ def file(original: Original, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_it_is_torchvisions(original: Original, file: Path) -> None:
     """The same losses, gradients and objects from the same weights."""
     ours = make(
-        3, width=256, regions_per_image=32, anchor_sizes=[8, 12, 20, 32, 64],
+        3, width=256, proposals=20, regions_per_image=16, detections=5, anchor_sizes=[8, 12, 20, 32, 64],
         weights=str(file), weights_sha256=file_hash(file),
     )  # fmt: skip
     found = ours.load_pretrained()

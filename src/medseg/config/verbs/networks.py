@@ -53,7 +53,7 @@ def _cells(
     network: Spec, fusion: Spec, patch: tuple[int, ...], modalities: int, classes: int, width: int
 ) -> list[str]:
     """Where the modalities may meet, parameters, GFLOP and memory; or why there are none."""
-    from medseg.networks.cost import measure_cost
+    from medseg.networks.cost import count_parameters, measure_cost
 
     facts, dims = constants(network["_target_"]), len(patch)
     modular = facts.get("MODULAR", True)
@@ -76,6 +76,10 @@ def _cells(
             deep_supervision=False,
         )
 
+    if facts.get("INSTANCES", False):
+        if not constants(fusion["_target_"]).get("ONE_NETWORK", False):
+            return ["-", "-", "-", "must find its objects alone"]
+        return [f"{count_parameters(make) / 1e6:.2f}", "-", "-", "computes as much as it finds objects"]
     try:
         cost = measure_cost(make, (1, modalities, *shape.patch_size))
     except UserError as error:
