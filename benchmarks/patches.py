@@ -133,7 +133,7 @@ def _cases(options: argparse.Namespace) -> list[Case]:
 
 
 def _prepare(cases: list[Case], root: Path) -> dict[str, Path]:
-    """Writes the cohorts and each loader's own format of them, and reads all of it into the page cache."""
+    """Writes the cohorts and each loader's own format of them."""
     folders: dict[str, Path] = {}
     for case in cases:
         print(f"preparing {case.name}", file=sys.stderr, flush=True)
@@ -141,19 +141,23 @@ def _prepare(cases: list[Case], root: Path) -> dict[str, Path]:
         for loader in case.loaders:
             if not _missing(loader):
                 _child("prepare", Order(loader, case, folder, 0), Limits())
-    for folder in folders.values():
-        for file in sorted(folder.rglob("*")):
-            if file.is_file():
-                with file.open("rb") as stream:
-                    while stream.read(1 << 24):
-                        pass
     return folders
+
+
+def _warm(folder: Path) -> None:
+    """Reads all files of a cohort into the page cache, before each measurement: systems may drop them."""
+    for file in sorted(folder.rglob("*")):
+        if file.is_file():
+            with file.open("rb") as stream:
+                while stream.read(1 << 24):
+                    pass
 
 
 def _measure(order: Order, limits: Limits) -> dict[str, Any]:
     row: dict[str, Any] = {"case": order.case.name, "loader": order.loader, "load": os.getloadavg()[0]}
     if missing := _missing(order.loader):
         return row | {"error": f"not installed: {', '.join(missing)}"}
+    _warm(order.folder)
     return row | _child("measure", order, limits)
 
 

@@ -189,7 +189,16 @@ class PlanSettings:
             found.append(f"slices: {self.slices} has no middle one; give an odd number from 1")
         if self.slices > 1 and self.spatial_dims == 3:
             found.append(f"slices: {self.slices} neighbours are for 2D; use plan=2d or plan.slices=1")
+        if self.multiple >= 1 and _odd_part(self.multiple) > 7:
+            found.append(
+                f"multiple: {self.multiple} cannot be halved often enough; use 1 to 7 times a power of two"
+            )
         for field in ("batch_size", "width", "max_width", "max_levels", "multiple"):
             if (value := getattr(self, field)) is not None and value < 1:
                 found.append(f"{field}: {value} is too small; use 1 or more")
         return found
+
+
+def _odd_part(number: int) -> int:
+    """What is left when a number is halved as long as it is even."""
+    return number // (number & -number)

@@ -22,7 +22,7 @@ from medseg.tracking.record import surroundings
 from medseg.training.bench_table import Bench, PatchCost, Row, print_bench
 from medseg.training.budget import seconds_per_step
 from medseg.training.console import open_console, quieten
-from medseg.training.fitting import Fitting, device_of
+from medseg.training.fitting import Fitting, augments_on_device, bare, device_of
 from medseg.training.preparation import Prepared, prepare
 from medseg.training.queue_speed import FEWEST, Speed, Streams, measure, measure_for
 from medseg.training.recipe import Recipe
@@ -115,7 +115,7 @@ class Workbench:
     def places(self) -> tuple[str | None, ...]:
         """Where the augmentation may run."""
         queue = self.recipe.queue
-        both = "augment_on" in queue and self.device.type == "cuda" and not queue.get("torchio_transforms")
+        both = self.device.type == "cuda" and augments_on_device(queue, self.prepared.plan)
         return ("cpu", "device") if both else (queue.get("augment_on"),)
 
     def measured(self, extent: Extent) -> Bench:
@@ -171,10 +171,10 @@ class Workbench:
         chances = [f.name for f in fields(AugmentationSettings) if f.name.endswith("_probability")]
         others = [name for name in chances if not name.startswith(_SPATIAL)]
         turned: Any = dict.fromkeys(others, 0.0)
-        bare = {name: None if name == "torchio_transforms" else value for name, value in recipe.queue.items()}
+        plain = bare(recipe.queue)
         variants = [
-            replace(recipe, queue=bare, augmentation=AugmentationSettings.off()),
-            replace(recipe, queue=bare, augmentation=replace(recipe.augmentation, **turned)),
+            replace(recipe, queue=plain, augmentation=AugmentationSettings.off()),
+            replace(recipe, queue=plain, augmentation=replace(recipe.augmentation, **turned)),
             recipe,
         ]
         streams = [self.streams(variant) for variant in variants]

@@ -133,6 +133,7 @@ class Bench:
             row.augment_on,
             cost.reading,
             cost.spatial + cost.intensity,
+            movable=any(other.augment_on == "device" for other in self.rows),
         )
         return line if row.wait < LITTLE else f"{line}: {remedy(loading)}"
 

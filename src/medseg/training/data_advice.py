@@ -21,6 +21,7 @@ class Loading:
         augment_on: ``queue.augment_on``; ``None`` for a queue without that option.
         reading: seconds per patch spent reading, ``None`` where nobody measured it.
         augmenting: seconds per patch spent on spatial and intensity changes, likewise.
+        movable: whether the configuration lets the augmentation run on the GPU.
     """
 
     share: float
@@ -30,6 +31,7 @@ class Loading:
     augment_on: str | None = None
     reading: float | None = None
     augmenting: float | None = None
+    movable: bool = True
 
     @property
     def most_workers(self) -> int:
@@ -80,7 +82,7 @@ def _relief(loading: Loading) -> str:
         return "use queue=patch"
     if loading.augment_on == "device":  # the workers do nothing but read
         return "put data.cache on faster storage"
-    if loading.gpu:
+    if loading.gpu and loading.movable:
         return "set queue.augment_on=device"
     return "choose a cheaper augmentation, such as augmentation=light"
 

@@ -12,6 +12,7 @@ from rich.console import Console
 from torch import nn
 
 from medseg.data.machine import usable_cores
+from medseg.data.plan import Plan
 from medseg.errors import UserError
 from medseg.inference.assemble import assemble_network
 from medseg.patches.datamodule import PatchDataModule
@@ -27,7 +28,7 @@ from medseg.training.finetuning import Unfreezing, load_pretrained
 from medseg.training.finite_loss import FiniteLoss
 from medseg.training.module import SegmentationModule
 from medseg.training.preparation import Prepared
-from medseg.training.recipe import Recipe
+from medseg.training.recipe import Recipe, Spec
 from medseg.training.run_folder import RunFolder
 from medseg.training.volumes import VolumeValidation, look_epochs
 from medseg.training.waiting import DataWait
@@ -91,12 +92,11 @@ class Fitting:
         recipe, prepared = self.recipe, self.prepared
         ids = {"labelled": prepared.labelled, "unlabelled": prepared.unlabelled}
         queues = {
-            name: self._queue(ids[name], recipe.augmentation, labelled=name == "labelled")
+            name: self._queue(recipe.queue, ids[name], recipe.augmentation, labelled=name == "labelled")
             for name in constants(recipe.objective["_target_"])["STREAMS"]
         }
-        watched = self._queue(
-            tuple(c.id for c in prepared.validation), AugmentationSettings.off(), labelled=True
-        )
+        looked_at = tuple(case.id for case in prepared.validation)
+        watched = self._queue(bare(recipe.queue), looked_at, AugmentationSettings.off(), labelled=True)
         return PatchDataModule(
             queues,
             watched if recipe.training.validation_patches else None,
@@ -106,10 +106,12 @@ class Fitting:
             validation_samples=recipe.training.validation_patches,
         )
 
-    def _queue(self, ids: tuple[str, ...], augmentation: AugmentationSettings, labelled: bool) -> Any:
+    def _queue(
+        self, spec: Spec, ids: tuple[str, ...], augmentation: AugmentationSettings, labelled: bool
+    ) -> Any:
         prepared = self.prepared
         return build(
-            self.recipe.queue,
+            spec,
             "queue",
             prepared.store,
             ids,
@@ -213,6 +215,7 @@ class Fitting:
                 usable_cores(),
                 device_of(recipe.training.accelerator).type == "cuda",
                 recipe.queue.get("augment_on"),
+                movable=augments_on_device(recipe.queue, self.prepared.plan),
             )
         )
         self.run.note(data_wait=self.waiting.facts() | {"advice": line})
@@ -226,6 +229,16 @@ class Fitting:
         """Ends the W&B run, so that its files are whole."""
         if self.recipe.tracking.wandb != "disabled":
             finish_wandb()
+
+
+def bare(queue: Spec) -> Spec:
+    """The queue without the TorchIO transforms that its options add to the augmentation."""
+    return {name: None if name == "torchio_transforms" else value for name, value in queue.items()}
+
+
+def augments_on_device(queue: Spec, plan: Plan) -> bool:
+    """Whether ``queue.augment_on=device`` would be accepted for this queue and plan."""
+    return "augment_on" in queue and not queue.get("torchio_transforms") and plan.slices == 1
 
 
 def device_of(accelerator: str) -> torch.device:

@@ -39,6 +39,10 @@ def test_the_yaml_states_every_default() -> None:
         (PlanSettings(spacing=[1, 1, 0]), "spacing"),
         (PlanSettings(patch_size=[64]), "patch_size"),
         (PlanSettings(batch_size=0), "batch_size"),
+        (PlanSettings(multiple=9), "multiple"),
+        (PlanSettings(multiple=0), "multiple"),
+        (PlanSettings(slices=2), "slices"),
+        (PlanSettings(spatial_dims=3, slices=3), "slices"),
     ],
 )
 def test_each_problem_names_its_field(settings: Any, field: str) -> None:

@@ -75,6 +75,11 @@ def test_workers_asked_for_are_more_than_now_and_no_more_than_there_is_room_for(
             "10 % of the time for data: all 2 cores are in use; put data.cache on faster storage "
             "(reading is 75 % of a patch's time)",
         ),
+        (
+            Loading(0.3, 15, 16, True, "cpu", movable=False),
+            "30 % of the time for data: all 16 cores are in use; "
+            "choose a cheaper augmentation, such as augmentation=light",
+        ),
         (Loading(0.3, 0, 1, False), "30 % of the time for data: the only core is in use; use queue=patch"),
     ],
 )
