@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medseg.inference.neighbours import Neighbours
 
 
+@settings(deadline=None)
 @given(data=st.data(), slices=st.sampled_from([1, 3, 5, 7]))
 def test_every_box_is_what_the_stacked_volume_has(data: st.DataObject, slices: int) -> None:
     shape = data.draw(st.tuples(*(st.integers(1, 5) for _ in range(4))))

@@ -163,11 +163,11 @@ def test_samples_do_not_mix_in_evaluation(name: str, topology: Topology) -> None
 
 @pytest.mark.parametrize(("name", "topology"), TRACED)
 def test_a_trace_gives_the_same_logits(name: str, topology: Topology) -> None:
-    network = make(name, topology).whole(2, 3, True).eval()
-    image = draw(topology, batch=1)
+    network = make(name, topology).whole(2, 3, True).double().eval()
+    image = draw(topology, batch=1).double()
     with torch.no_grad():
         traced = torch.jit.trace(network, image, check_trace=False)
-        torch.testing.assert_close(traced(image), network(image), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(traced(image), network(image), rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", sorted({str(case.values[0]) for case in TRACED} & {*MODELS.values()}))

@@ -57,7 +57,8 @@ def test_a_fit_leaves_no_thread_however_it_ends(tmp_path: Path, ends: BaseExcept
 
 
 LEFT_OPEN = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a test run in the background hands on "ignored"
 sys.path.insert(0, sys.argv[1])
 from number_queue import Numbers, a_loader
 queue = Numbers()

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medseg.patches.augment.draws import around_one
+from medseg.patches.augment.statistics import statistics
 from medseg.patches.settings import AugmentationSettings
 
 
@@ -31,11 +32,11 @@ def draw(
 
 def apply(image: NDArray[np.float32], contrast: Contrast) -> None:
     """Stretches ``(M, *S)``, in place."""
-    from medseg.patches.augment.intensity_kernels import LANES, moments, stretch
+    from medseg.patches.augment.intensity_kernels import LANES, stretch
     from medseg.patches.augment.machine_code import compiled
 
     lanes, real = np.empty(4 * LANES, np.float32), np.float32
     for channel, factor in zip(contrast.channels, contrast.factor, strict=True):
         values = image[channel].reshape(-1)
-        low, high, mean, _ = compiled(moments)(values, lanes)
+        low, high, mean, _ = statistics(values, lanes)
         compiled(stretch)(values, real(factor), real(mean * (1 - factor)), real(low), real(high))

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medseg.patches.augment.draws import around_one
+from medseg.patches.augment.statistics import statistics
 from medseg.patches.settings import AugmentationSettings
 
 
@@ -33,13 +34,13 @@ def draw(
 
 def apply(image: NDArray[np.float32], gamma: Gamma) -> None:
     """Bends the values of ``(M, *S)``, in place; mean and standard deviation stay as they were."""
-    from medseg.patches.augment.intensity_kernels import LANES, moments, power, stretch
+    from medseg.patches.augment.intensity_kernels import LANES, power, stretch
     from medseg.patches.augment.machine_code import compiled
 
     lanes, real = np.empty(4 * LANES, np.float32), np.float32
     for channel, exponent in zip(gamma.channels, gamma.exponent, strict=True):
         values = image[channel].reshape(-1)
-        low, high, mean, std = compiled(moments)(values, lanes)
+        low, high, mean, std = statistics(values, lanes)
         if high - low < 1e-7:
             continue
         # 0 at the darkest voxel (at the brightest one of the negative), 1 at the other end.

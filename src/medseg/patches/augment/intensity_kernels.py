@@ -32,13 +32,14 @@ def _mean_and_std(n: int, around: Any, total: float, squares: float) -> tuple[fl
     return around + mean, np.sqrt(max(squares / n - mean * mean, 0.0))
 
 
-def moments(values: Array, lanes: Array) -> tuple[float, float, float, float]:
+def moments(values: Array, around: Any, lanes: Array) -> tuple[float, float, float, float]:
     """Minimum, maximum, mean and standard deviation of ``values`` ``(n,)`` float32.
 
-    ``lanes`` ``(4 * LANES,)`` float32 is to work in.
+    Sums are taken around ``around``, which should be near the mean. ``lanes`` ``(4 * LANES,)`` float32 is
+    to work in.
     """
-    n, around = values.size, values[0]
-    lanes[: 2 * LANES], lanes[2 * LANES :] = around, 0
+    n = values.size
+    lanes[: 2 * LANES], lanes[2 * LANES :] = values[0], 0
     total, squares = 0.0, 0.0
     for block in range(0, n, _BLOCK):
         for start in range(block, min(block + _BLOCK, n), LANES):
@@ -52,7 +53,7 @@ def moments(values: Array, lanes: Array) -> tuple[float, float, float, float]:
                 lanes[d] += away * away
         total += _total(lanes, 2 * LANES)
         squares += _total(lanes, 3 * LANES)
-    low, high = around, around
+    low, high = values[0], values[0]
     for j in range(LANES):
         low, high = min(low, lanes[j]), max(high, lanes[LANES + j])
     mean, std = _mean_and_std(n, around, total, squares)

@@ -66,14 +66,26 @@ def _dispatcher(function: FunctionType, types: tuple[Any, ...]) -> Any:
     """Compiled or loaded; where the cache cannot be used, compiled for this process alone."""
     make = njit(nogil=True, **_OPTIONS)
     try:
-        dispatcher = make(_named_for_this_machine(function))
-        dispatcher.enable_caching()
-        dispatcher.compile(types)
-        return dispatcher
-    except Exception as error:  # noqa: BLE001 - no place to write, a full disk, a file cut short: see below
+        return _cached(make, function, types)
+    except Exception as error:  # noqa: BLE001 - no place to write, a full disk: see below
         _log.warning("%s is compiled anew in every process: %s", function.__name__, error)
     dispatcher = make(function)
     dispatcher.compile(types)
+    return dispatcher
+
+
+def _cached(make: Any, function: FunctionType, types: tuple[Any, ...]) -> Any:
+    """From the cache; a file that was cut short is compiled and written again."""
+    dispatcher = make(_named_for_this_machine(function))
+    dispatcher.enable_caching()
+    try:
+        dispatcher.compile(types)
+    except Exception as error:  # noqa: BLE001 - whatever a damaged file makes numba raise
+        _log.warning("the compiled %s could not be used and is made again: %s", function.__name__, error)
+        dispatcher = make(_named_for_this_machine(function))
+        dispatcher.enable_caching()
+        dispatcher._cache.flush()
+        dispatcher.compile(types)
     return dispatcher
 
 

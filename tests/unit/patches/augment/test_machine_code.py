@@ -56,7 +56,8 @@ def test_a_damaged_cache_is_not_used(tmp_path: Path) -> None:
         file.write_bytes(file.read_bytes()[:100])
     again, warning = outcome(run(tmp_path))
     assert again == good
-    assert "compiled anew" in warning
+    assert "is made again" in warning
+    assert outcome(run(tmp_path)) == (good, "")  # mended for those that come after
 
 
 def test_without_a_place_to_write_kernels_work_all_the_same(caplog: pytest.LogCaptureFixture) -> None:

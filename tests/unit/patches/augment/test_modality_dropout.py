@@ -3,13 +3,14 @@ from __future__ import annotations
 from collections import Counter
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medseg.patches.augment import modality_dropout
 from medseg.patches.settings import AugmentationSettings
 
 
+@settings(deadline=None)
 @given(present=st.lists(st.booleans(), min_size=1, max_size=5), seed=st.integers(0, 2**32 - 1))
 def test_some_are_hidden_and_never_all(present: list[bool], seed: int) -> None:
     there = np.array(present)
