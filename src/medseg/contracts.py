@@ -240,7 +240,8 @@ class Fusion(Network, Protocol):
 
     The constructor takes ``architecture, modalities, out_channels, deep_supervision, overlapping,
     slices``, then its own options. ``NEEDS_MODULAR`` says whether the architecture must come in halves.
-    ``ONE_NETWORK``, where it is ``True``, says that one network sees the image as it is, so that it can be trained on instances.
+    ``ONE_NETWORK``, where it is ``True``, says that one network sees the image as it is, so that it can be
+    trained on instances.
     Both are read from the source without importing it, so they must be literals.
     """
 

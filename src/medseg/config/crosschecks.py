@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-from medseg.config.folders import conf_folder, options
+from medseg.config.folders import options
+from medseg.config.part_facts import Config, of_choice, of_option, short
+from medseg.config.pretrained_rules import finetuned_stages, network_weights
 from medseg.config.yaml_guard import check_yaml
 from medseg.errors import UserError
-from medseg.targets import constants
-
-Config = Mapping[str, Any]
 
 
 def cross_problems(config: Config, faulty: Collection[str]) -> list[str]:
@@ -25,78 +24,87 @@ def cross_problems(config: Config, faulty: Collection[str]) -> list[str]:
     return found
 
 
-def _constants(config: Config, slot: str) -> dict[str, Any]:
-    return constants(str(config[slot]["_target_"]))
-
-
 def _fusion_network(config: Config) -> list[str]:
-    if not _constants(config, "fusion").get("NEEDS_MODULAR", False):
+    """Where nothing is trained any other network of the same kind would do."""
+    alone = of_choice(config, "network").get("INSTANCES", False)
+    return [] if "objective" in config else _unsplit(config, alone)
+
+
+def _fusion_network_trained(config: Config) -> list[str]:
+    return _unsplit(config, of_choice(config, "objective").get("NEEDS_INSTANCES", False))
+
+
+def _unsplit(config: Config, wanted: bool) -> list[str]:
+    """Halves of a network that has none; other networks are named that the objective trains."""
+    if not of_choice(config, "fusion").get("NEEDS_MODULAR", False):
         return []
-    if _constants(config, "network").get("MODULAR", True):
+    if of_choice(config, "network").get("MODULAR", True):
         return []
-    name = str(config["network"]["_target_"]).rpartition(".")[2]
-    able = [n for n in options("network") if _option_constants("network", n).get("MODULAR", True)]
-    return [
-        f"fusion: {_short(config, 'fusion')} needs an encoder and a decoder and {name} cannot be split; "
-        f"use fusion=early or late, or a network of {', '.join(able)}"
+    alone = of_choice(config, "network").get("INSTANCES", False)
+    fusions = [n for n in options("fusion") if _takes_whole(of_option("fusion", n), alone)]
+    able = [
+        name
+        for name in options("network")
+        if (facts := of_option("network", name)).get("MODULAR", True)
+        and facts.get("INSTANCES", False) == wanted
     ]
+    another = f", or a network of {', '.join(able)}" if able else ""
+    return [
+        f"fusion: {short(config, 'fusion')} needs an encoder and a decoder and {short(config, 'network')} "
+        f"cannot be split; use fusion={' or '.join(fusions)}{another}"
+    ]
+
+
+def _takes_whole(fusion: dict[str, Any], alone: bool) -> bool:
+    """Whether a fusion takes networks that cannot be split, and if need be a single one."""
+    return not fusion.get("NEEDS_MODULAR", False) and (not alone or fusion.get("ONE_NETWORK", False))
 
 
 def _instances(config: Config) -> list[str]:
     """Networks that find objects one by one are trained by an objective made for them, and by no other."""
-    finds = _constants(config, "network").get("INSTANCES", False)
-    wants = _constants(config, "objective").get("NEEDS_INSTANCES", False)
+    finds = of_choice(config, "network").get("INSTANCES", False)
+    wants = of_choice(config, "objective").get("NEEDS_INSTANCES", False)
     if finds == wants:
         return []
-    network, objective = _short(config, "network"), _short(config, "objective")
-    can = [n for n in options("network") if _option_constants("network", n).get("INSTANCES", False) == wants]
+    network, objective = short(config, "network"), short(config, "objective")
+    can = [n for n in options("network") if of_option("network", n).get("INSTANCES", False) == wants]
     if wants:
         return [f"objective: {objective} is for networks that find objects, {network} does not; use network="
                 f"{' or '.join(can)}, or objective=supervised"]  # fmt: skip
-    made = [n for n in options("objective") if _option_constants("objective", n).get("NEEDS_INSTANCES")]
+    made = [n for n in options("objective") if of_option("objective", n).get("NEEDS_INSTANCES")]
     return [f"network: {network} finds objects one by one and {objective} does not train that; use objective="
             f"{' or '.join(made)}, or a network of {', '.join(can)}"]  # fmt: skip
 
 
 def _instances_fused(config: Config) -> list[str]:
-    if not _constants(config, "network").get("INSTANCES", False):
+    if not of_choice(config, "network").get("INSTANCES", False):
         return []
-    fusion = _constants(config, "fusion")
+    fusion = of_choice(config, "fusion")
     if fusion.get("NEEDS_MODULAR", False) or fusion.get("ONE_NETWORK", False):
         return []  # the former is refused by another rule
-    able = [n for n in options("fusion") if _option_constants("fusion", n).get("ONE_NETWORK", False)]
+    able = [n for n in options("fusion") if of_option("fusion", n).get("ONE_NETWORK", False)]
     return [
-        f"fusion: {_short(config, 'fusion')} joins several networks and {_short(config, 'network')} must "
+        f"fusion: {short(config, 'fusion')} joins several networks and {short(config, 'network')} must "
         f"find its objects alone; use fusion={' or '.join(able)}, or another network"
     ]
 
 
 def _instances_of_regions(config: Config) -> list[str]:
-    if not _constants(config, "network").get("INSTANCES", False) or not config["data"].get("regions"):
+    if not of_choice(config, "network").get("INSTANCES", False) or not config["data"].get("regions"):
         return []
     return [
-        f"network: {_short(config, 'network')} finds objects of exclusive classes and data.regions overlap; "
+        f"network: {short(config, 'network')} finds objects of exclusive classes and data.regions overlap; "
         "use data.labels, or another network"
     ]
 
 
-def _option_constants(group: str, option: str) -> dict[str, Any]:
-    text = (conf_folder() / group / f"{option}.yaml").read_text(encoding="utf-8")
-    lines = [line for line in text.splitlines() if line.startswith("_target_:")]
-    return constants(lines[0].split(":", 1)[1].split("#")[0].strip()) if lines else {}
-
-
-def _short(config: Config, slot: str) -> str:
-    return str(config[slot]["_target_"]).rpartition(".")[2]
-
-
 def _network_dims(config: Config) -> list[str]:
-    dims, able = config["plan"].get("spatial_dims"), _constants(config, "network").get("DIMS", (2, 3))
+    dims, able = config["plan"].get("spatial_dims"), of_choice(config, "network").get("DIMS", (2, 3))
     if not isinstance(dims, int) or dims in able:
         return []
-    others = [n for n in options("network") if dims in _option_constants("network", n).get("DIMS", (2, 3))]
+    others = [n for n in options("network") if dims in of_option("network", n).get("DIMS", (2, 3))]
     return [
-        f"network: {_short(config, 'network')} does not exist in {dims}D; use one of {', '.join(others)}, "
+        f"network: {short(config, 'network')} does not exist in {dims}D; use one of {', '.join(others)}, "
         f"or plan.spatial_dims={able[0]}"
     ]
 
@@ -129,20 +137,20 @@ def _patch_strides(config: Config) -> list[str]:
 
 
 def _patch_multiple(config: Config) -> list[str]:
-    patch, multiple = config["plan"].get("patch_size"), _constants(config, "network").get("DIVISOR", 1)
+    patch, multiple = config["plan"].get("patch_size"), of_choice(config, "network").get("DIVISOR", 1)
     if patch is None or not any(n % multiple for n in patch):
         return []
     legal = [max(multiple, round(n / multiple) * multiple) for n in patch]
     return [
-        f"plan.patch_size: {_short(config, 'network')} needs multiples of {multiple}, not {list(patch)}; "
+        f"plan.patch_size: {short(config, 'network')} needs multiples of {multiple}, not {list(patch)}; "
         f"the nearest is {legal}"
     ]
 
 
 def _network_fits(config: Config) -> list[str]:
     """What transformers ask for: divisible widths, several levels, not too many tokens."""
-    plan, spec, facts = config["plan"], config["network"], _constants(config, "network")
-    name, levels = _short(config, "network"), plan.get("max_levels")
+    plan, spec, facts = config["plan"], config["network"], of_choice(config, "network")
+    name, levels = short(config, "network"), plan.get("max_levels")
     found = [
         f"network.{option}: {name} needs a multiple of {n}, not {spec[option]}; the nearest is "
         f"{max(n, round(spec[option] / n) * n)}"
@@ -183,8 +191,8 @@ def _plan_file(config: Config) -> list[str]:
 
 
 def _streams(config: Config) -> list[str]:
-    streams = _constants(config, "objective").get("STREAMS", ("labelled",))
-    name = _short(config, "objective")
+    streams = of_choice(config, "objective").get("STREAMS", ("labelled",))
+    name = short(config, "objective")
     if "unlabelled" in streams and not config["data"].get("unlabelled_ok", True):
         return [
             f"objective: {name} reads unlabelled cases and data.unlabelled_ok is false; "
@@ -203,9 +211,19 @@ def _appended_on_device(config: Config) -> list[str]:
     ]
 
 
+def _dropped_modalities(config: Config) -> list[str]:
+    share = config["augmentation"].get("modality_dropout_probability", 0)
+    if not share or short(config, "queue") != "TorchIOQueue":
+        return []
+    return [
+        f"augmentation.modality_dropout_probability: {share} is not done by queue=torchio; "
+        "use queue=patch, or 0"
+    ]
+
+
 def _stacked_slices(config: Config) -> list[str]:
     queue, slices = config["queue"], config["plan"].get("slices", 1)
-    own = _short(config, "queue") == "PatchQueue" and queue.get("augment_on") != "device"
+    own = short(config, "queue") == "PatchQueue" and queue.get("augment_on") != "device"
     if slices == 1 or (own and not queue.get("torchio_transforms")):
         return []
     return [
@@ -229,6 +247,7 @@ def _scored_against(config: Config) -> list[str]:
 
 _RULES: tuple[tuple[tuple[str, ...], Callable[[Config], list[str]]], ...] = (
     (("fusion", "network"), _fusion_network),
+    (("fusion", "network", "objective"), _fusion_network_trained),
     (("network", "objective"), _instances),
     (("fusion", "network"), _instances_fused),
     (("network", "data"), _instances_of_regions),
@@ -239,7 +258,10 @@ _RULES: tuple[tuple[tuple[str, ...], Callable[[Config], list[str]]], ...] = (
     (("plan", "network"), _network_fits),
     (("plan", "network"), _plan_file),
     (("objective", "data"), _streams),
+    (("network",), network_weights),
+    (("finetuning", "network", "plan"), finetuned_stages),
     (("queue",), _appended_on_device),
+    (("queue", "augmentation"), _dropped_modalities),
     (("queue", "plan"), _stacked_slices),
     (("fold", "split"), _fold),
     (("predictions",), _scored_against),

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from medseg.evaluation.bootstrap import Interval
-from medseg.evaluation.summary import Statistics, Summary
+from medseg.evaluation.summary import Receipt, Statistics, Summary
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -37,9 +37,7 @@ def result_table(summary: Summary, metrics: Sequence[str] = SHOWN) -> Table:
     table = Table(title=title, caption=caption, title_justify="left", caption_justify="left", box=box.SIMPLE)
     table.add_column("label", min_width=8, overflow="fold")
     for position, name in enumerate(shown):
-        receipt = summary.receipts[name]
-        unit = "" if receipt.unit == "1" else f" {receipt.unit}"
-        table.add_column(Text(receipt.title + unit), justify="right", no_wrap=True)
+        table.add_column(Text(_titled(summary.receipts[name])), justify="right", no_wrap=True)
         if position == 0:
             table.add_column(f"{summary.confidence:.0%} interval", no_wrap=True)
     for column in ("n", "nan", "missed"):
@@ -52,11 +50,15 @@ def result_table(summary: Summary, metrics: Sequence[str] = SHOWN) -> Table:
     return table
 
 
-def missing_table(summaries: Mapping[str, Summary], modalities: Sequence[str], trained: bool) -> Table:
-    """Subsets of the modalities down, the mean Dice of each label across.
+def missing_table(
+    summaries: Mapping[tuple[str, ...], Summary], modalities: Sequence[str], trained: bool
+) -> Table:
+    """Subsets of the modalities down, the mean Dice of each label across, and the mean hd95 beside it.
+
+    Without Dice it is the first metric that `result_table` would show.
 
     Args:
-        summaries: subset, its modalities joined by ``+`` -> its scores.
+        summaries: the modalities that are there -> the scores.
         modalities: all of them.
         trained: whether the model was trained on cases that lacked some.
     """
@@ -64,24 +66,34 @@ def missing_table(summaries: Mapping[str, Summary], modalities: Sequence[str], t
     from rich.table import Table
     from rich.text import Text
 
-    labels = list(next(iter(summaries.values())).labels)
+    first = next(iter(summaries.values()))
+    labels, receipts = list(first.labels), first.receipts
+    metric = next(iter([*(name for name in SHOWN if name in receipts), *receipts]))
+    distance = receipts.get("hd95") if metric != "hd95" else None
+    unit, title = receipts[metric].unit, _titled(receipts[metric])
     how = "trained on cases that lacked some" if trained else "always trained with all modalities"
-    title, caption = "Dice by the modalities that are there", f"the model was {how}"
+    title, caption = f"{title} by the modalities that are there", f"the model was {how}"
     table = Table(title=title, caption=caption, title_justify="left", caption_justify="left", box=box.SIMPLE)
     for name in modalities:
         table.add_column(Text(name), justify="center")
     for name in [*labels, "mean"] if len(labels) > 1 else labels:
         table.add_column(Text(name), justify="right")
-    for name in ("95 % interval", "n", "nan", "missed"):
-        table.add_column(name.replace("95", f"{100 * next(iter(summaries.values())).confidence:g}"))
+    for name in (f"{first.confidence:.0%} interval", "n", "nan", "missed"):
+        table.add_column(name, justify="right", no_wrap=True)
+    if distance:
+        table.add_column(Text(_titled(distance)), justify="right")
     for subset, summary in summaries.items():
-        there = subset.split("+")
-        whole = summary.overall["dice"]
-        cells = [number(summary.labels[label]["dice"].mean, "1") for label in labels]
-        cells += [number(whole.mean, "1")] if len(labels) > 1 else []
-        counts = [span(whole.interval, "1"), str(whole.n), str(whole.n_nan), str(whole.n_missed)]
-        table.add_row(*("●" if name in there else "·" for name in modalities), *cells, *counts)
+        whole = summary.overall[metric]
+        cells = [number(summary.labels[label][metric].mean, unit) for label in labels]
+        cells += [number(whole.mean, unit)] if len(labels) > 1 else []
+        cells += [span(whole.interval, unit), str(whole.n), str(whole.n_nan), str(whole.n_missed)]
+        cells += [number(summary.overall["hd95"].mean, distance.unit)] if distance else []
+        table.add_row(*("●" if name in subset else "·" for name in modalities), *cells)
     return table
+
+
+def _titled(receipt: Receipt) -> str:
+    return receipt.title + ("" if receipt.unit == "1" else f" {receipt.unit}")
 
 
 def print_table(summary: Summary, console: Console | None = None) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import prod
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,6 +25,9 @@ from medseg.inference.scoring import WindowScore
 from medseg.inference.settings import InferenceSettings
 from medseg.inference.sliding_window import score_planes
 from medseg.inference.windows import WindowGrid, stretched
+
+_OF_THE_IMAGE = ("zscore", "percentile", "none")
+"""Normalisations that take no numbers from a cohort."""
 
 
 class Predictor:
@@ -147,8 +151,9 @@ def make_predictors(
                 f"has other labels or modalities than {first.folder}",
                 "average only models of one task",
             )
-        same = [bundle.plan.preprocessing, bundle.plan.patch_size, bundle.plan.strides, bundle.flip_axes]
-        groups.setdefault(value_hash([*same, bundle.flexible]), []).append(bundle)
+        plan = bundle.plan
+        windows = [plan.patch_size, plan.strides, plan.multiple, plan.slices, bundle.flexible]
+        groups.setdefault(value_hash([plan.preprocessing, *windows, bundle.flip_axes]), []).append(bundle)
     return [_of_one_plan(group, settings, unseen) for group in groups.values()]
 
 
@@ -164,14 +169,25 @@ def _of_one_plan(bundles: Sequence[Bundle], settings: InferenceSettings, unseen:
 def with_unseen(plan: Plan, unseen: Sequence[str]) -> Plan:
     """The plan with further modalities, whose intensities are normalised by themselves.
 
+    They get the scheme that all trained modalities share, if it needs no numbers of a cohort, else zscore.
+
     Raises:
-        UserError: one of them is known to the plan.
+        UserError: one of them is known to the plan, or named twice.
     """
     known = [name for name in unseen if name in plan.modalities]
     if known:
         raise UserError("unseen", f"{known[0]} is a modality of the model", "leave it out of unseen")
-    outside = any(scheme.get("nonzero") for scheme in plan.normalisation.values())
-    scheme = {"method": "zscore", "lower": 0.5, "upper": 99.5, "nonzero": outside}
-    alone = dict.fromkeys(unseen, scheme)
+    twice = [name for name in unseen if list(unseen).count(name) > 1]
+    if twice:
+        raise UserError("unseen", f"{twice[0]} is named twice", "name every modality once")
+    alone = dict.fromkeys(unseen, _scheme_alone(list(plan.normalisation.values())))
     modalities, schemes = (*plan.modalities, *unseen), {**plan.normalisation, **alone}
     return replace(plan, modalities=modalities, normalisation=schemes)
+
+
+def _scheme_alone(trained: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    first = trained[0]
+    if first["method"] in _OF_THE_IMAGE and all(scheme == first for scheme in trained):
+        return first
+    outside = any(scheme.get("nonzero") for scheme in trained)
+    return {"method": "zscore", "lower": 0.5, "upper": 99.5, "nonzero": outside}

@@ -8,12 +8,11 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from medseg.errors import UserError
-from medseg.networks.smp_encoder import IMAGENET, SMPEncoder, make_body
-from medseg.networks.weight_file import WeightFile, read_weights
+from medseg.networks.smp_encoder import SMPEncoder
+from medseg.networks.weight_file import IMAGENET, WeightFile, read_weights
 
 _BODY = "backbone.body."
 _OF_CLASSES = ("roi_heads.box_predictor.", "roi_heads.mask_predictor.mask_fcn_logits.")
-_RGB = 3
 
 
 def load_detector(
@@ -44,20 +43,10 @@ def load_detector(
         return published
     state, found = read_weights(Path(weights), sha256)
     of_encoder = {name.removeprefix(_BODY): value for name, value in state.items() if name.startswith(_BODY)}
-    _fit_encoder(encoder, of_encoder or state, found.path)
+    encoder.fit(of_encoder or state, found.path)
     if of_encoder:
         _fit_rest(detector, state, found.path)
     return found
-
-
-def _fit_encoder(encoder: SMPEncoder, state: Mapping[str, Tensor], path: str) -> None:
-    colour = make_body(encoder.name, _RGB, encoder.depth)
-    try:
-        colour.load_state_dict(dict(state))
-    except RuntimeError as error:
-        raise _misfit(path, str(error).splitlines()[1:]) from None
-    colour.set_in_channels(encoder.in_channels, pretrained=True)  # type: ignore[operator]
-    encoder.body.load_state_dict(colour.state_dict())
 
 
 def _fit_rest(detector: nn.Module, state: Mapping[str, Tensor], path: str) -> None:

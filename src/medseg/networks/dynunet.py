@@ -31,6 +31,7 @@ class DynUNet:
     DIMS: ClassVar[tuple[int, ...]] = (2, 3)
     FIXED_PATCH: ClassVar[bool] = False
     MIN_LEVELS: ClassVar[int] = 2
+    STAGES: ClassVar[bool] = False
 
     def __init__(
         self,

@@ -18,6 +18,7 @@ from medseg.networks.encoder_norm import EncoderNorm, NormedEncoder
 from medseg.networks.instance_network import MaskRCNNNetwork, PyramidBackbone
 from medseg.networks.region_heads import RegionHeads
 from medseg.networks.region_proposals import RegionProposals
+from medseg.networks.weight_file import refuse_hash_alone
 
 _DEPTH, _RATIOS = 5, (0.5, 1.0, 2.0)
 _BOX_GRID, _MASK_GRID = 7, 14
@@ -151,6 +152,7 @@ class MaskRCNN:
         return tuple(float(size) for size in asked)
 
     def _refuse(self) -> None:
+        refuse_hash_alone(self.weights, self.weights_sha256)
         if self.finest_stride not in (2, 4):
             raise UserError("network.finest_stride", f"{self.finest_stride} is neither", "give 2 or 4")
         for name in ("width", "proposals", "regions_per_image", "detections"):

@@ -33,7 +33,9 @@ class Detections:
 def paste(masks: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
     """Masks ``(N, m, m)`` where their boxes ``(N, 4)`` are: ``(N, *size)``, zero outside.
 
-    Each voxel gets the mask at its very centre, interpolated.
+    Each voxel whose centre is in the box, its border included, gets the mask there, interpolated. Beyond the
+    centres of the mask's outer cells it goes on as it is: a box may end in the middle of a voxel, as one cut
+    at the image's edge does.
     """
     lines = []
     for axis in (0, 1):  # the boxes' first corner is along the last axis
@@ -43,7 +45,8 @@ def paste(masks: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
     rows, columns = lines
     shape = (len(masks), *size)
     grid = torch.stack([columns[:, None, :].expand(shape), rows[:, :, None].expand(shape)], dim=-1)
-    return functional.grid_sample(masks[:, None], grid, align_corners=False)[:, 0]
+    pasted = functional.grid_sample(masks[:, None], grid, padding_mode="border", align_corners=False)[:, 0]
+    return pasted * (grid.abs() <= 1).all(dim=-1)
 
 
 def class_probabilities(found: Detections, classes: int, size: tuple[int, int]) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import logging
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,8 @@ from torch import Tensor, nn
 from medseg.contracts import Pyramid
 from medseg.errors import UserError
 from medseg.networks.memory_layout import in_fast_layout
-from medseg.networks.weight_file import WeightFile, read_weights
+from medseg.networks.weight_file import IMAGENET, WeightFile, read_weights, state_hash
 
-IMAGENET = "imagenet"
 _RGB = 3
 
 
@@ -64,15 +64,23 @@ class SMPEncoder(nn.Module):
         if self.weights is None:
             return None
         if self.weights == IMAGENET:
-            found = WeightFile(IMAGENET, None)
             state = _published(self.name, self.depth).state_dict()
+            found = WeightFile(IMAGENET, state_hash(state))
         else:
             state, found = read_weights(Path(self.weights), self.weights_sha256)
-        colour = make_body(self.name, _RGB, self.depth)
-        _load(colour, state, found.path)
-        colour.set_in_channels(self.in_channels, pretrained=True)  # type: ignore[operator]
-        self.body.load_state_dict(colour.state_dict())
+        self.fit(state, found.path)
         return found
+
+    def fit(self, state: Mapping[str, Tensor], path: str) -> None:
+        """Takes the weights ``state`` of this encoder for three channels.
+
+        Raises:
+            UserError: ``path``, where they are from, has those of another one.
+        """
+        colour = make_body(self.name, _RGB, self.depth)
+        _load(colour, state, path)
+        _set_channels(colour, self.in_channels)
+        self.body.load_state_dict(colour.state_dict())
 
     def _look(self) -> tuple[list[int], Pyramid, list[list[nn.Parameter]]]:
         """What comes out of a small image, and which parameters each level needs.
@@ -112,16 +120,10 @@ def make_body(name: str, in_channels: int, depth: int) -> nn.Module:
     Raises:
         UserError: it does not know the name.
     """
-    return _make(name, in_channels, depth, None)
-
-
-def _make(name: str, in_channels: int, depth: int, weights: Any) -> nn.Module:
-    from segmentation_models_pytorch.encoders import get_encoder, get_encoder_names
+    from segmentation_models_pytorch.encoders import get_encoder_names
 
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)
-            body: nn.Module = get_encoder(name, in_channels=in_channels, depth=depth, weights=weights)
+        return _make(name, in_channels, depth, None)
     except KeyError:
         near = difflib.get_close_matches(name, get_encoder_names(), n=3) or ["resnet50"]
         fix = f"did you mean {', '.join(near)}? tu-NAME takes any of timm's"
@@ -129,6 +131,14 @@ def _make(name: str, in_channels: int, depth: int, weights: Any) -> nn.Module:
     except (RuntimeError, ValueError) as error:
         problem = f"{name!r} cannot be an encoder here: {str(error).splitlines()[0]}"
         raise UserError("network.encoder_name", problem, "choose another, such as resnet50") from None
+
+
+def _make(name: str, in_channels: int, depth: int, weights: Any) -> nn.Module:
+    from segmentation_models_pytorch.encoders import get_encoder
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        body: nn.Module = get_encoder(name, in_channels=in_channels, depth=depth, weights=weights)
     # the library makes the first convolution anew on the CPU, whatever the default device is
     return body.to(torch.get_default_device())
 
@@ -146,15 +156,47 @@ def _published(name: str, depth: int) -> nn.Module:
         problem = f"the ImageNet weights of {name} cannot be fetched ({type(error).__name__})"
         fix = "fetch them where there is a network and give network.weights=FILE network.weights_sha256=HASH"
         raise UserError("network.weights", problem, f"{fix}, or network.weights=null") from None
+    except (KeyError, RuntimeError, ValueError):  # the name itself is known: the body has been built
+        problem = f"there are no ImageNet weights of {name}"
+        raise UserError(
+            "network.weights", problem, "give network.weights=FILE, or network.weights=null"
+        ) from None
     finally:
         hub_log.set_verbosity(loudness)
 
 
-def _load(body: nn.Module, state: dict[str, Tensor], path: str) -> None:
+def _set_channels(body: nn.Module, channels: int) -> None:
+    """Sums or repeats the first convolution's weights, as the library does; timm's bodies lack the method."""
+    from segmentation_models_pytorch.encoders._utils import patch_first_conv
+
+    if hasattr(body, "set_in_channels"):
+        body.set_in_channels(channels, pretrained=True)  # type: ignore[operator]
+    elif channels != _RGB:
+        patch_first_conv(body, channels, _RGB, pretrained=True)
+
+
+def _of_body(body: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Of a whole model of timm what its body for features has, by the body's names; else ``state``."""
+    from segmentation_models_pytorch.encoders.timm_universal import TimmUniversalEncoder
+
+    if not isinstance(body, TimmUniversalEncoder):
+        return dict(state)
+    known = {_flat(name): name for name in body.state_dict()}
+    return {known[_flat(name)]: value for name, value in state.items() if _flat(name) in known}
+
+
+def _flat(name: str) -> str:
+    """timm's bodies have ``model.stages_0.weight`` for the whole model's ``stages.0.weight``."""
+    while name.startswith("model."):
+        name = name.removeprefix("model.")
+    return name.replace(".", "_")
+
+
+def _load(body: nn.Module, state: Mapping[str, Tensor], path: str) -> None:
     try:
-        body.load_state_dict(state)
+        body.load_state_dict(_of_body(body, state))
     except RuntimeError as error:
         lines = [" ".join(line.split()) for line in str(error).splitlines()[1:4]]
-        problem = f"is not of this encoder: {'; '.join(line[:160] for line in lines)}"
+        problem = f"does not fit the encoder: {'; '.join(line[:160] for line in lines)}"
         fix = "give the file that belongs to network.encoder_name"
         raise UserError(path, problem, fix) from None

@@ -15,6 +15,7 @@ from medseg.networks.lateral import LateralDecoder
 from medseg.networks.layers import Layers
 from medseg.networks.smp_encoder import SMPEncoder
 from medseg.networks.unet_decoder import UNetDecoder
+from medseg.networks.weight_file import refuse_hash_alone
 
 
 class SMPUNet:
@@ -37,7 +38,7 @@ class SMPUNet:
         upsampling: ``transposed`` or ``linear``.
 
     Raises:
-        UserError: a depth or width out of range.
+        UserError: a depth or width out of range, or a hash without a file.
     """
 
     MODULAR: ClassVar[bool] = True
@@ -60,6 +61,7 @@ class SMPUNet:
             raise UserError("network.depth", f"{depth} is out of range", "give 2 to 5")
         if not decoder_widths or min(decoder_widths) < 1:
             raise UserError("network.decoder_widths", f"{list(decoder_widths)} has no channels", "give 1..")
+        refuse_hash_alone(weights, weights_sha256)
         self.topology, self.encoder_name, self.depth = topology, encoder_name, depth
         self.weights, self.weights_sha256 = weights, weights_sha256
         self.decoder_widths = tuple(decoder_widths)

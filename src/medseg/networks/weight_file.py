@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,13 +13,16 @@ from torch import Tensor
 from medseg.errors import UserError
 from medseg.files import file_hash
 
+IMAGENET = "imagenet"
+"""What stands for the weights that an encoder's library publishes."""
+
 
 @dataclass(frozen=True)
 class WeightFile:
-    """Where weights came from: the file (or ``imagenet``) and its SHA-256."""
+    """Where weights came from: the file and its SHA-256, or ``imagenet`` and that of the tensors."""
 
     path: str
-    sha256: str | None
+    sha256: str
 
 
 def read_weights(path: Path, sha256: str | None) -> tuple[dict[str, Tensor], WeightFile]:
@@ -49,3 +54,23 @@ def read_weights(path: Path, sha256: str | None) -> tuple[dict[str, Tensor], Wei
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise UserError(str(path), "is no state dict", "save name -> tensor, best as .safetensors")
     return dict(state), WeightFile(str(path), found)
+
+
+def refuse_hash_alone(weights: str | None, sha256: str | None) -> None:
+    """A checksum that nothing is held against would be an option that does nothing.
+
+    Raises:
+        UserError: ``sha256`` is given and ``weights`` is no file.
+    """
+    if sha256 is not None and weights in (None, IMAGENET):
+        problem = f"there is no file to check, network.weights is {weights or 'null'}"
+        raise UserError("network.weights_sha256", problem, "give network.weights=FILE, or leave it null")
+
+
+def state_hash(state: Mapping[str, Tensor]) -> str:
+    """SHA-256 of names, types, shapes and bytes, whatever the order."""
+    found = hashlib.sha256()
+    for name, value in sorted(state.items()):
+        found.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        found.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()

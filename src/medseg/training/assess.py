@@ -47,11 +47,7 @@ def assess(
             "part", f"{part} has no labelled case", "choose another part, or a split that has one"
         )
     bundle = Bundle.load(run.model)
-    seen = sorted({case.patient for case in labelled if bundle.saw(case.patient)})
-    if seen:
-        raise UserError(
-            "part", f"the model was trained on {len(seen)} of its patients", "score it on cases it never saw"
-        )
+    refuse_seen(bundle, labelled)
     target = run.predictions / part
     predict_cases(cohort, labelled, [bundle], target, inference)
     rows = evaluate_predictions(cohort, labelled, target, evaluation, part)
@@ -62,6 +58,19 @@ def assess(
     write_json(run.path / "summary.json", run.record["results"])
     print_table(summary, console)
     return write_report(run.path, _pictures(run, cohort), evaluation)
+
+
+def refuse_seen(bundle: Bundle, cases: Sequence[Case]) -> None:
+    """Before anything is predicted: a model is not scored on what it was trained on.
+
+    Raises:
+        UserError: the training saw a patient of ``cases``.
+    """
+    seen = {case.patient for case in cases if bundle.saw(case.patient)}
+    if seen:
+        raise UserError(
+            "part", f"the model was trained on {len(seen)} of its patients", "score it on cases it never saw"
+        )
 
 
 def _pictures(run: RunFolder, cohort: Cohort) -> Mapping[str, CasePicture]:

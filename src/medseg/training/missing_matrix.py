@@ -20,6 +20,7 @@ from medseg.files import write_json
 from medseg.inference.bundle import Bundle
 from medseg.inference.predict import predict_cases
 from medseg.inference.settings import InferenceSettings
+from medseg.training.assess import refuse_seen
 from medseg.training.run_folder import RunFolder
 
 
@@ -51,14 +52,10 @@ def missing_matrix(
         UserError: the cohort has one modality, no case has a label, or the training saw a patient.
     """
     modalities, bundle = cohort.modalities, Bundle.load(run.model)
-    if len(modalities) < 2:
-        raise UserError("missing", f"{cohort.name} has one modality", "leave missing=null")
-    labelled = [case for case in cases if case.labelled]
-    if not labelled:
-        raise UserError("part", f"{part} has no labelled case", "choose another part")
+    labelled = _scorable(cohort, cases, part, bundle)
     rows: list[Row] = []
-    for chosen in subsets(modalities):
-        name = "+".join(chosen)
+    names = {chosen: "+".join(chosen) for chosen in subsets(modalities)}
+    for chosen, name in names.items():
         having = [_only(case, chosen) for case in labelled if {*chosen} <= {*case.images}]
         if having:
             target = run.path / "missing" / part / name
@@ -69,8 +66,19 @@ def missing_matrix(
     folder = run.path / "missing"
     write_cases(folder / f"{part}.csv", rows)
     write_json(folder / f"{part}.json", {name: summary.to_json() for name, summary in found.items()})
-    console.print(missing_table(found, modalities, bundle.missing_modalities))
+    scores = {chosen: found[name] for chosen, name in names.items() if name in found}
+    console.print(missing_table(scores, modalities, bundle.missing_modalities))
     return folder / f"{part}.json"
+
+
+def _scorable(cohort: Cohort, cases: Sequence[Case], part: str, bundle: Bundle) -> list[Case]:
+    if len(cohort.modalities) < 2:
+        raise UserError("missing", f"{cohort.name} has one modality", "leave missing=null")
+    labelled = [case for case in cases if case.labelled]
+    if not labelled:
+        raise UserError("part", f"{part} has no labelled case", "choose another part")
+    refuse_seen(bundle, labelled)
+    return labelled
 
 
 def _only(case: Case, modalities: Sequence[str]) -> Case:

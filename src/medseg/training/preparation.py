@@ -100,6 +100,10 @@ def _plan(recipe: Recipe, run: RunFolder, cohort: Cohort, cases: tuple[Case, ...
         return Plan.load(run.plan)
     settings = fit_network(recipe.plan, recipe.network)
     plan = make_plan(fingerprint(cohort, cases, workers_for(cases)), cohort.labels, settings)
+    # a plan of a file knows nothing of this network
+    plan = replace(
+        plan, multiple=math.lcm(plan.multiple, constants(recipe.network["_target_"]).get("DIVISOR", 1))
+    )
     _refuse_plan(plan, recipe.network)
     plan.save(run.plan)
     return plan

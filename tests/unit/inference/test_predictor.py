@@ -210,3 +210,13 @@ def test_longer_windows_come_in_smaller_batches():
     predictor.codes(prepared.image, prepared.present, prepared.geometry)
     assert all(np.prod(shape) <= 4 * 8**3 for shape in seen)
     assert max(shape[0] for shape in seen) == 2
+
+
+def test_only_bundles_with_the_same_windows_share_a_predictor(make_bundle):
+    """Neighbouring slices and multiples change what a network sees, however alike the plans are."""
+    plans = [flat_plan(), flat_plan(slices=3), flat_plan(multiple=4), flat_plan()]
+    bundles = [Bundle.load(make_bundle(str(n), plan, seed=n)) for n, plan in enumerate(plans)]
+    predictors = make_predictors(bundles, EXACT)
+    assert [len(p.networks) for p in predictors] == [2, 1, 1]
+    image = np.random.Generator(np.random.Philox(5)).normal(size=(9, 9, 5)).astype(np.float32)
+    assert predict_prepared(predictors, prepare(predictors, {"MRI": volume(image)})).shape == (9, 9, 5)

@@ -235,6 +235,19 @@ def test_a_mask_is_pasted_voxel_by_voxel(seed: int, side: int) -> None:
     torch.testing.assert_close(paste(mask[None], box, (12, 14))[0], expected, rtol=1e-4, atol=1e-4)
 
 
+def test_a_box_that_ends_at_the_image_reaches_its_first_and_last_voxels() -> None:
+    """Boxes are cut to 0 and the size: half a voxel inside or outside of the outermost ones."""
+    sure = torch.ones(1, 28, 28)
+    whole = paste(sure, torch.tensor([[0.0, 0.0, 9.0, 7.0]]), (7, 9))
+    torch.testing.assert_close(whole[0], torch.ones(7, 9))
+    part = paste(sure, torch.tensor([[0.0, 2.0, 4.0, 7.0]]), (9, 9))
+    expected = torch.zeros(9, 9)
+    expected[2:8, :5] = 1
+    torch.testing.assert_close(part[0], expected)
+    found = Detections(torch.tensor([[0.0, 0.0, 4.0, 4.0]]), torch.tensor([1]), torch.tensor([0.9]), sure)
+    assert as_logits(class_probabilities(found, 1, (8, 8))).argmax(0)[0, 0] == 1
+
+
 def test_each_class_is_the_union_of_its_objects() -> None:
     boxes = torch.tensor([[-0.5, -0.5, 3.5, 3.5]] * 40)
     masks = torch.linspace(0, 0.3, 40)[:, None, None].expand(40, 4, 4)
@@ -288,6 +301,8 @@ def test_anchors_span_the_patch_and_can_be_given() -> None:
         ({"nms_threshold": -0.1}, r"network\.nms_threshold"),
         ({"norm": "frozen"}, r"network\.norm.*network\.weights"),
         ({"norm": "group", "weights": "file.pth"}, r"network\.norm"),
+        ({"weights_sha256": "0" * 64}, r"network\.weights_sha256.*no file"),
+        ({"weights": "imagenet", "weights_sha256": "0" * 64}, r"network\.weights_sha256.*no file"),
         ({"norm": "group", "encoder_name": "tu-mobilenetv3_small_100"}, r"network\.norm.*norm=batch"),
     ],
 )
