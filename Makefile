@@ -59,7 +59,7 @@ env: $(READY)
 	touch $@
 
 $(READY): .venv/.uv requirements.lock pyproject.toml
-	$(UV) pip sync --quiet --require-hashes requirements.lock
+	$(UV) pip sync --quiet --compile-bytecode --require-hashes requirements.lock
 	$(UV) pip install --quiet --no-deps --editable .
 	touch $@
 

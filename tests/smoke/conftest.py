@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 
 SHAPE = (20, 18, 16)
 
@@ -26,6 +28,14 @@ def write_case(root: Path, number: int, labelled: bool = True) -> None:
     nib.save(nib.Nifti1Image(image.astype(np.float32), affine), root / "imagesTr" / f"{name}_0000.nii.gz")
     if labelled:
         nib.save(nib.Nifti1Image(label, affine), root / "labelsTr" / f"{name}.nii.gz")
+
+
+@pytest.fixture(autouse=True)
+def threads() -> Iterator[None]:
+    """A training sets the number of threads for its whole process."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

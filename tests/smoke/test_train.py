@@ -101,9 +101,18 @@ def test_another_seed_gives_other_bits(words: list[str], tmp_path: Path) -> None
     assert not same(weights(runs[0]), weights(runs[1]))
 
 
-def kill_at(words: list[str], run: Path, checkpoints: int) -> None:
-    """Trains in a process of its own and kills it as soon as so many checkpoints have been written."""
-    process = subprocess.Popen([sys.executable, "-m", "medseg.cli", *words], stdout=subprocess.DEVNULL)
+def started(words: list[str], threads: str) -> subprocess.Popen[bytes]:
+    """A process of its own, where torch chooses so many threads."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "medseg.cli", *words],
+        stdout=subprocess.DEVNULL,
+        env=os.environ | {"OMP_NUM_THREADS": threads},
+    )
+
+
+def kill_at(words: list[str], run: Path, checkpoints: int, threads: str) -> None:
+    """Kills a training as soon as so many checkpoints have been written."""
+    process = started(words, threads)
     deadline, seen = time.monotonic() + 300, set[str]()
     while len(seen) < checkpoints:
         assert process.poll() is None, "it ended before it could be killed"
@@ -114,11 +123,14 @@ def kill_at(words: list[str], run: Path, checkpoints: int) -> None:
     assert process.wait() == -signal.SIGKILL
 
 
-@pytest.mark.parametrize("checkpoints", [1, 2])
-def test_a_killed_run_goes_on_to_the_same_bits(words: list[str], tmp_path: Path, checkpoints: int) -> None:
-    assert main([*words, "id=whole"]) == 0
+@pytest.mark.parametrize(("checkpoints", "threads"), [(1, "1"), (2, "1"), (2, "3")])
+def test_a_killed_run_goes_on_to_the_same_bits(
+    words: list[str], tmp_path: Path, checkpoints: int, threads: str
+) -> None:
+    """Also where it goes on in surroundings in which torch would choose another number of threads."""
+    assert started([*words, "id=whole"], threads).wait() == 0
     whole, killed = (tmp_path / "runs" / "balls" / name for name in ("whole", "killed"))
-    kill_at([*words, "id=killed"], killed, checkpoints)
+    kill_at([*words, "id=killed"], killed, checkpoints, threads)
     assert not (killed / "model").exists()
     assert main([*words, "id=killed"]) == 0
     assert same(weights(whole), weights(killed))
@@ -192,7 +204,7 @@ def test_a_run_can_be_reproduced_from_its_folder(words: list[str], tmp_path: Pat
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
         ["bash", str(script), "second"],
-        env=os.environ | {"PATH": path},
+        env=os.environ | {"PATH": path, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         check=False,

@@ -108,10 +108,12 @@ class RunFolder:
         write_text(self.config, yaml.safe_dump(recipe.config, sort_keys=False, allow_unicode=True))
 
     def write_reproduce(self, recipe: Recipe, steps: int) -> None:
-        """``reproduce.sh``: the same command with this run's plan, split and number of steps."""
-        replaced = ("training.steps=", "training.minutes=", "id=", "plan.file=", "split.file=")
+        """``reproduce.sh``: the same command with this run's plan, split, number of steps and of threads."""
+        fixed = {"steps": steps, "minutes": "null", "threads": self.record["threads"]}
+        replaced = (*(f"training.{name}=" for name in fixed), "id=", "plan.file=", "split.file=")
         kept = [word for word in recipe.overrides if not word.startswith(replaced)]
-        words = ["medseg", "train", *recipe.flags, *kept, f"training.steps={steps}", "training.minutes=null"]
+        chosen = [f"training.{name}={value}" for name, value in fixed.items()]
+        words = ["medseg", "train", *recipe.flags, *kept, *chosen]
         command = " ".join(shlex.quote(word) for word in words)
         back = shlex.quote(os.path.relpath(Path.cwd(), self.path))
         text = (

@@ -24,7 +24,7 @@ class TrainingSettings:
         precision: ``auto`` takes the plan's.
         accelerator: ``auto``, ``cpu`` or ``gpu``.
         workers: threads that make patches; 0 makes them in the training thread.
-        threads: CPU threads of torch; ``None`` leaves torch's own choice.
+        threads: CPU threads of torch; ``None`` takes torch's own choice, which the run then keeps.
         deterministic: refuse operations that do not repeat bit for bit.
         validation_patches: patches of the validation cases looked at every epoch.
         volume_validations: how many times whole volumes are validated, spread over the training.

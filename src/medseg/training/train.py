@@ -40,8 +40,7 @@ def train(**choices: Any) -> Path:
             console.print(f"{run.path} is finished already; see report.html there", soft_wrap=True)
             return run.path
         console.print(f"run {run.path}", soft_wrap=True)
-        if recipe.training.threads is not None:
-            torch.set_num_threads(recipe.training.threads)
+        _fix_threads(recipe, run)
         prepared = prepare(recipe, run, console)
         if not run.model.is_dir():
             _fit(recipe, run, prepared, console)
@@ -59,6 +58,12 @@ def train(**choices: Any) -> Path:
     finally:
         run.release()
     return run.path
+
+
+def _fix_threads(recipe: Recipe, run: RunFolder) -> None:
+    """Sums over other numbers of threads are other bits, so a run keeps the number that it began with."""
+    torch.set_num_threads(recipe.training.threads or run.record.get("threads") or torch.get_num_threads())
+    run.note(threads=torch.get_num_threads())
 
 
 def _fit(recipe: Recipe, run: RunFolder, prepared: Prepared, console: Console) -> None:
