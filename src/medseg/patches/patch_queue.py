@@ -11,6 +11,7 @@ import numpy as np
 
 from medseg.errors import UserError
 from medseg.patches.augment import intensity, modality_dropout, spatial
+from medseg.patches.batch_memory import BatchMemory
 from medseg.patches.feed import feed
 from medseg.patches.interface import Crew, Part
 from medseg.patches.keys import Purpose, generator
@@ -94,6 +95,7 @@ class PatchQueue:
         self.sampler = PatchSampler(seed, len(self.ids), self.grid.patch, share, self.stream)
         self.appended = _appended(torchio_transforms, plan.spacing)
         self.on_device = augment_on == "device"
+        self.memory = BatchMemory()
 
     def sample(self, epoch: int, number: int) -> Sample:
         """Sample ``number`` of ``epoch``, in memory of its own."""
@@ -147,7 +149,7 @@ class PatchQueue:
             intensity.apply(sample.image, list(drawn.changes))
 
     def _empty(self, size: int, pin: bool = False) -> Batch:
-        return empty_batch(size, self.modalities, self.patch, self.labelled, pin, self.slices)
+        return empty_batch(size, self.modalities, self.patch, self.labelled, pin, self.slices, self.memory)
 
     def _stack(self, case: StoredCase, drawn: Drawn, sample: Sample) -> None:
         """Makes a slice and its neighbours as one thin volume; they stand as channels of their modality."""

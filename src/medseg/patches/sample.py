@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from medseg.contracts import Batch
     from medseg.patches.augment.intensity import Change
     from medseg.patches.augment.spatial import Spatial
+    from medseg.patches.batch_memory import BatchMemory
 
 
 @dataclass(frozen=True)
@@ -52,24 +53,36 @@ class Sample:
 
 
 def empty_batch(
-    size: int, modalities: int, patch: Sequence[int], labelled: bool, pin: bool = False, slices: int = 1
+    size: int,
+    modalities: int,
+    patch: Sequence[int],
+    labelled: bool,
+    pin: bool = False,
+    slices: int = 1,
+    memory: BatchMemory | None = None,
 ) -> Batch:
     """A batch to be filled in place, ``size`` samples of ``patch`` voxels; page-locked if ``pin``.
 
-    With neighbouring ``slices`` (2.5D) the image has ``modalities * slices`` channels.
+    With neighbouring ``slices`` (2.5D) the image has ``modalities * slices`` channels. Voxels that are not
+    page-locked lie in ``memory``.
     """
     import torch
 
     from medseg.contracts import Batch
 
-    def memory(*shape: int, dtype: torch.dtype) -> torch.Tensor:
+    def small(*shape: int, dtype: torch.dtype) -> torch.Tensor:
         return torch.empty(*shape, dtype=dtype, pin_memory=pin)
 
+    def voxels(*shape: int, dtype: torch.dtype, kind: type[np.generic]) -> torch.Tensor:
+        if pin or memory is None:
+            return small(*shape, dtype=dtype)
+        return torch.from_numpy(memory.array(shape, kind))
+
     return Batch(
-        image=memory(size, modalities * slices, *patch, dtype=torch.float32),
-        label=memory(size, 1, *patch, dtype=torch.uint8) if labelled else None,
-        present=memory(size, modalities, dtype=torch.bool),
-        index=memory(size, 2, dtype=torch.int64),
+        image=voxels(size, modalities * slices, *patch, dtype=torch.float32, kind=np.float32),
+        label=voxels(size, 1, *patch, dtype=torch.uint8, kind=np.uint8) if labelled else None,
+        present=small(size, modalities, dtype=torch.bool),
+        index=small(size, 2, dtype=torch.int64),
         case=[""] * size,
     )
 
