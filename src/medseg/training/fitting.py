@@ -157,6 +157,7 @@ class Fitting:
             callbacks=self._callbacks(steps),
             plugins=[AtomicCheckpointIO()],
             num_sanity_val_steps=0,
+            limit_val_batches=1.0 if training.validation_patches else 0,
             use_distributed_sampler=False,
             enable_checkpointing=False,
             enable_progress_bar=False,

@@ -43,7 +43,7 @@ def _code(case: Case, row: Row, z: Any, steps: Steps, scratch: Scratch, nearest:
     fx, fy, fz = row.share[0, z], row.share[1, z], row.share[2, z]
     half = np.float32(0.5)
     if nearest:
-        fx, fy, fz = np.floor(fx + half), np.floor(fy + half), np.floor(fz + half)
+        fx, fy, fz = np.float32(fx >= half), np.float32(fy >= half), np.float32(fz >= half)
     near, side = np.uint64(pair(label, b)), np.uint64(pair(label, b + s1))
     far, across = np.uint64(pair(label, b + s2)), np.uint64(pair(label, b + s1 + s2))
     cell = near | (side << np.uint64(16)) | (far << np.uint64(32)) | (across << np.uint64(48))
