@@ -252,8 +252,26 @@ class Fusion(Network, Protocol):
 class Loss(Protocol):
     """An ``nn.Module``; the constructor takes ``labels: Labels`` first, then its own options."""
 
+    labels: Labels
+
     def __call__(self, logits: Tensor, label: Tensor) -> Tensor:
         """``(B, K, *S)`` logits and ``(B, 1, *S)`` codes -> a scalar."""
+
+
+@runtime_checkable
+class Paced(Protocol):
+    """A part of an objective, such as a loss, that changes while training goes on."""
+
+    def progress(self, share: float) -> None:
+        """Before each step, ``share`` in [0, 1] of them taken; what it sets follows from that alone."""
+
+
+@runtime_checkable
+class Deploys(Protocol):
+    """An objective that validates and publishes another network than the one it trains, such as a teacher."""
+
+    def deployed(self, network: torch.nn.Module) -> torch.nn.Module:
+        """The network to use; it has the same state as ``network``, by name and shape."""
 
 
 @dataclass(frozen=True)
@@ -271,7 +289,8 @@ class Objective(Protocol):
     The constructor takes ``loss: Loss`` first, then its own options. ``STREAMS`` names the streams it
     reads, from ``"labelled"`` and ``"unlabelled"``; ``DEEP_SUPERVISION`` says whether it can use
     coarser logits; ``NEEDS_INSTANCES``, where it is ``True``, that it trains an `InstanceNetwork` and
-    nothing else. All are read from the source, so they must be literals. ``deep_supervision`` says
+    nothing else; ``EXCLUSIVE``, where it is ``True``, that it cannot learn overlapping regions. All are read
+    from the source, so they must be literals. ``deep_supervision`` says
     whether it does: only then does the network get heads for them, since none may go unused.
     """
 

@@ -98,6 +98,16 @@ def _instances_of_regions(config: Config) -> list[str]:
     ]
 
 
+def _exclusive(config: Config) -> list[str]:
+    if not of_choice(config, "objective").get("EXCLUSIVE", False) or not config["data"].get("regions"):
+        return []
+    able = [n for n in options("objective") if not of_option("objective", n).get("EXCLUSIVE", False)]
+    return [
+        f"objective: {short(config, 'objective')} needs exclusive classes and data.regions overlap; "
+        f"use data.labels, or one of {', '.join(able)}"
+    ]
+
+
 def _network_dims(config: Config) -> list[str]:
     dims, able = config["plan"].get("spatial_dims"), of_choice(config, "network").get("DIMS", (2, 3))
     if not isinstance(dims, int) or dims in able:
@@ -258,6 +268,7 @@ _RULES: tuple[tuple[tuple[str, ...], Callable[[Config], list[str]]], ...] = (
     (("plan", "network"), _network_fits),
     (("plan", "network"), _plan_file),
     (("objective", "data"), _streams),
+    (("objective", "data"), _exclusive),
     (("network",), network_weights),
     (("finetuning", "network", "plan"), finetuned_stages),
     (("queue",), _appended_on_device),

@@ -52,6 +52,7 @@ def seconds_per_step(
             _backward(network, objective, stream, precision, device)
         adam.step()
         adam.zero_grad()
+        objective.after_step(network, Progress(1, WARM + TIMED, 0))  # type: ignore[operator]
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         durations.append(time.perf_counter() - start)

@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
-from medseg.contracts import IGNORE, Batch, Labels, Progress
+from medseg.contracts import IGNORE, Batch, Deploys, Labels, Paced, Progress
 from medseg.training.finetuning import Stages
 from medseg.training.optimizers import build_optimizer, build_schedule
 from medseg.training.settings import FinetuningSettings, OptimizerSettings, ScheduleSettings
@@ -57,6 +57,11 @@ class SegmentationModule(L.LightningModule):
         """Where training stands."""
         return Progress(self.steps_taken, self.total_steps, self.current_epoch)
 
+    @property
+    def deployed(self) -> nn.Module:
+        """What is validated and published: the network, or what the objective makes of it."""
+        return self.objective.deployed(self.network) if isinstance(self.objective, Deploys) else self.network
+
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Optimizer and schedule; real steps are counted by the optimizer itself."""
         own = [p for p in self.objective.parameters() if p.requires_grad]
@@ -74,6 +79,7 @@ class SegmentationModule(L.LightningModule):
         """One batch of every stream that the objective reads."""
         self.cases = [case for stream in batch.values() for case in stream.case]
         torch.manual_seed(self._step_seed(batch_idx))
+        self._tell_progress()
         terms: dict[str, Tensor] = self.objective.step(self.network, batch, self.progress)  # type: ignore[operator]
         self.log_dict(
             {f"train/{name}": value.detach() for name, value in terms.items()},
@@ -84,6 +90,12 @@ class SegmentationModule(L.LightningModule):
         )
         return terms["loss"]
 
+    def _tell_progress(self) -> None:
+        """To every part of the objective that changes with it, however deep it is wrapped."""
+        for part in self.objective.modules():
+            if isinstance(part, Paced):
+                part.progress(min(self.steps_taken / self.total_steps, 1.0))
+
     def _step_seed(self, batch_idx: int) -> int:
         key = [self.seed, self.current_epoch, batch_idx, self.global_rank]
         return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> 1)
@@ -92,7 +104,7 @@ class SegmentationModule(L.LightningModule):
         """Counts overlaps on patches; Dice is made of the sums over all of them."""
         patches = batch["labelled"]
         assert patches.label is not None
-        logits = self.network(patches.image, patches.present)[0].float()
+        logits = self.deployed(patches.image, patches.present)[0].float()
         self._validation.append(overlap_counts(logits, patches.label, self.labels))
 
     def on_validation_epoch_end(self) -> None:

@@ -84,7 +84,7 @@ def _fit(recipe: Recipe, run: RunFolder, prepared: Prepared, console: Console) -
         fitting.close()
     if trainer.is_global_zero:
         fitting.tell_waiting()
-        _publish(recipe, run, prepared, module.network, fitting)
+        _publish(recipe, run, prepared, module.deployed, fitting)
 
 
 def _publish(

@@ -75,7 +75,7 @@ class VolumeValidation(L.Callback):
         """Runs after the epochs asked for."""
         if trainer.current_epoch not in self.epochs:
             return
-        network = pl_module.network
+        network = pl_module.deployed
         assert isinstance(network, nn.Module)
         was_training = network.training
         mine = self.cases[trainer.global_rank :: trainer.world_size]
