@@ -14,7 +14,7 @@ from torch import nn
 from medseg.data.machine import usable_cores
 from medseg.data.plan import Plan
 from medseg.errors import UserError
-from medseg.inference.assemble import assemble_network
+from medseg.inference.assemble import assemble_encoding, assemble_network
 from medseg.patches.datamodule import PatchDataModule
 from medseg.patches.settings import AugmentationSettings
 from medseg.targets import build, constants
@@ -28,6 +28,7 @@ from medseg.training.finetuning import Unfreezing, load_pretrained
 from medseg.training.finite_loss import FiniteLoss
 from medseg.training.module import SegmentationModule
 from medseg.training.preparation import Prepared
+from medseg.training.pretraining import pretrains, start_from_encoder
 from medseg.training.recipe import Recipe, Spec
 from medseg.training.run_folder import RunFolder
 from medseg.training.volumes import VolumeValidation, look_epochs
@@ -47,6 +48,7 @@ class Fitting:
     def __init__(self, recipe: Recipe, run: RunFolder, prepared: Prepared, console: Console) -> None:
         self.recipe, self.run, self.prepared, self.console = recipe, run, prepared, console
         self.local, self.waiting = LocalLogger(run.metrics), DataWait()
+        self.pretrains = pretrains(recipe)
         self.wandb: WandbLogger | None = None
         asked = recipe.training.precision
         self.precision = prepared.plan.precision if asked == "auto" else asked
@@ -65,6 +67,8 @@ class Fitting:
         with torch.random.fork_rng():
             torch.manual_seed(recipe.seed)
             objective: Any = build(recipe.objective, "objective", build(recipe.loss, "loss", labels))
+            if self.pretrains:
+                return assemble_encoding(recipe.network, recipe.fusion, self.prepared.plan, labels), objective
             network = assemble_network(
                 recipe.network, recipe.fusion, self.prepared.plan, labels, objective.deep_supervision
             )
@@ -75,7 +79,8 @@ class Fitting:
         recipe = self.recipe
         network, objective = self.network_and_objective()
         if fresh:
-            self.run.note(pretrained=load_pretrained(network))
+            found = load_pretrained(network) + start_from_encoder(recipe, self.run, network)
+            self.run.note(pretrained=found)
         return SegmentationModule(
             network,
             objective,
@@ -95,16 +100,21 @@ class Fitting:
             name: self._queue(recipe.queue, ids[name], recipe.augmentation, labelled=name == "labelled")
             for name in constants(recipe.objective["_target_"])["STREAMS"]
         }
+        unlabelled = recipe.training.unlabelled_batch_size or prepared.plan.batch_size
         looked_at = tuple(case.id for case in prepared.validation)
-        watched = self._queue(bare(recipe.queue), looked_at, AugmentationSettings.off(), labelled=True)
+        off, labelled = AugmentationSettings.off(), not self.pretrains
         return PatchDataModule(
             queues,
-            watched if recipe.training.validation_patches else None,
-            batch_size=prepared.plan.batch_size,
+            self._queue(bare(recipe.queue), looked_at, off, labelled) if self._looks_at_patches else None,
+            batch_size={"labelled": prepared.plan.batch_size, "unlabelled": unlabelled},
             steps_per_epoch=self._epoch_steps(steps) * recipe.training.accumulate,
             workers=recipe.training.workers,
             validation_samples=recipe.training.validation_patches,
         )
+
+    @property
+    def _looks_at_patches(self) -> bool:
+        return bool(self.recipe.training.validation_patches and self.prepared.validation)
 
     def _queue(
         self, spec: Spec, ids: tuple[str, ...], augmentation: AugmentationSettings, labelled: bool
@@ -157,7 +167,7 @@ class Fitting:
             callbacks=self._callbacks(steps),
             plugins=[AtomicCheckpointIO()],
             num_sanity_val_steps=0,
-            limit_val_batches=1.0 if training.validation_patches else 0,
+            limit_val_batches=1.0 if self._looks_at_patches else 0,
             use_distributed_sampler=False,
             enable_checkpointing=False,
             enable_progress_bar=False,
@@ -187,7 +197,7 @@ class Fitting:
         training, prepared = self.recipe.training, self.prepared
         callbacks: list[L.Callback] = [FiniteLoss(), LastStep(steps), Unfreezing(), self.waiting]
         epochs = math.ceil(steps / self._epoch_steps(steps))
-        looks = look_epochs(epochs, training.volume_validations)
+        looks = [] if self.pretrains else look_epochs(epochs, training.volume_validations)
         if looks:
             watched = prepared.validation[: training.volume_cases or None]
             callbacks.append(

@@ -20,6 +20,7 @@ class TrainingSettings:
         steps: optimizer steps; given, ``minutes`` is not used and nothing is measured.
         epoch_steps: optimizer steps between two looks at validation patches and two checkpoints.
         accumulate: batches per optimizer step.
+        unlabelled_batch_size: samples of the unlabelled stream per batch; ``None`` takes the plan's.
         clip_norm: largest norm of the gradient, 0 for none.
         precision: ``auto`` takes the plan's.
         accelerator: ``auto``, ``cpu`` or ``gpu``.
@@ -37,6 +38,7 @@ class TrainingSettings:
     steps: int | None = None
     epoch_steps: int = 50
     accumulate: int = 1
+    unlabelled_batch_size: int | None = None
     clip_norm: float = 12.0
     precision: str = "auto"
     accelerator: str = "auto"
@@ -54,7 +56,7 @@ class TrainingSettings:
         found = []
         if self.minutes is None and self.steps is None:
             found.append("steps: neither steps nor minutes is given; set one of them")
-        for name in ("steps", "minutes", "threads", "patience"):
+        for name in ("steps", "minutes", "threads", "patience", "unlabelled_batch_size"):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 found.append(f"{name}: {value} is not positive and finite; give a number above 0")
@@ -151,17 +153,19 @@ class FinetuningSettings:
         unfreeze_epochs: at each of these epochs the deepest stage that is still frozen is freed.
         encoder_rate: learning rate of the encoder's deepest stage as a share of the decoder's.
         stage_decay: rate of each stage as a share of the next deeper one's (Howard and Ruder 2018).
+        pretrained: the run, or the model folder, of a pretraining whose encoder this training starts from.
     """
 
     frozen_stages: int = 0
     unfreeze_epochs: tuple[int, ...] = ()
     encoder_rate: float = 1.0
     stage_decay: float = 1.0
+    pretrained: str | None = None
 
     @property
     def active(self) -> bool:
-        """Whether anything differs from training all alike."""
-        return self != FinetuningSettings()
+        """Whether anything differs from training all alike, whatever the weights it starts from."""
+        return self != FinetuningSettings(pretrained=self.pretrained)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "unfreeze_epochs", tuple(self.unfreeze_epochs))  # YAML has no tuples
