@@ -71,7 +71,7 @@ def test_it_finds_blobs(blobs: Path, tmp_path: Path) -> None:
         [sys.executable, "-c", IN_TURN, json.dumps(verbs)],
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -85,6 +85,10 @@ def test_it_finds_blobs(blobs: Path, tmp_path: Path) -> None:
         _, reference = draw(number)
         found = np.asarray(Image.open(output / f"blob_{number:02d}.png"))
         assert {*np.unique(found)} <= {0, 1}
+        ids = np.asarray(Image.open(output / f"blob_{number:02d}_instances.png"))
+        lines = list(csv.DictReader((output / f"blob_{number:02d}_objects.csv").open()))
+        assert [int(line["pixels"]) for line in lines] == np.bincount(ids.ravel())[1:].tolist()
+        assert all(line["label"] == "blob" and float(line["score"]) >= 0.5 for line in lines)
         shared.append(2 * ((found == 1) & (reference == 1)).sum() / (found.sum() + reference.sum()))
     assert np.mean(shared) > 0.3
 

@@ -5,33 +5,18 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from medseg.cli import main
 from medseg.tracking.local import read_metrics
 from medseg.training.waiting import NAME as DATA_WAIT
 
-
-def weights(run: Path) -> dict[str, torch.Tensor]:
-    return load_file(run / "model" / "weights.safetensors")
-
-
-def same(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> bool:
-    return left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)
-
-
-def numbers(run: Path) -> list[tuple[int, str, float | None]]:
-    """Every logged number; of a timing only that it is there, as no two runs take the same time."""
-    rows = read_metrics(run / "metrics.csv")
-    return [(row["step"], row["name"], None if row["name"] == DATA_WAIT else row["value"]) for row in rows]
+from .running import kill_at, numbers, same, started, weights
 
 
 def test_a_run_leaves_everything_it_should(
@@ -99,28 +84,6 @@ def test_another_seed_gives_other_bits(words: list[str], tmp_path: Path) -> None
         assert main([*words, f"id=s{seed}", f"seed={seed}", "training.steps=2"]) == 0
     runs = [tmp_path / "runs" / "balls" / f"s{seed}" for seed in (0, 1)]
     assert not same(weights(runs[0]), weights(runs[1]))
-
-
-def started(words: list[str], threads: str) -> subprocess.Popen[bytes]:
-    """A process of its own, where torch chooses so many threads."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "medseg.cli", *words],
-        stdout=subprocess.DEVNULL,
-        env=os.environ | {"OMP_NUM_THREADS": threads},
-    )
-
-
-def kill_at(words: list[str], run: Path, checkpoints: int, threads: str) -> None:
-    """Kills a training as soon as so many checkpoints have been written."""
-    process = started(words, threads)
-    deadline, seen = time.monotonic() + 300, set[str]()
-    while len(seen) < checkpoints:
-        assert process.poll() is None, "it ended before it could be killed"
-        assert time.monotonic() < deadline, "no checkpoint came"
-        seen |= {path.name for path in (run / "checkpoints").glob("*.ckpt")}
-        time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
 
 
 @pytest.mark.parametrize(("checkpoints", "threads"), [(1, "1"), (2, "1"), (2, "3")])

@@ -105,9 +105,14 @@ class SplitSettings:
     Attributes:
         folds: number of cross-validation folds of the patients that are not kept for the test.
         test_share: share of patients kept for the test, 0 to 0.9.
-        seed: of the assignment.
-        file: a split written before; every other field is then ignored.
-        stratify_centre: spread each centre evenly over the folds, where there are centres.
+        seed: of the assignment, and of the order in which patients are labelled.
+        file: a split written before, or lists ``train``, ``val`` (and ``test``) of patients, of which fold 0
+            validates ``val``; ``folds`` and ``test_share`` are then ignored.
+        stratify_centre: spread each centre evenly over the folds and the labelled, where there are centres.
+        labelled: how many of a fold's training patients keep their labels, or which share of them, in (0, 1);
+            the others are unlabelled. The fewer are always among the more. ``None``: all, or all of the file.
+        labelled_file: the patients in the order in which they are labelled: a text with one a line, a JSON
+            list, or a JSON object with the list under ``labelled_order``.
     """
 
     folds: int = 5
@@ -115,6 +120,8 @@ class SplitSettings:
     seed: int = 0
     file: str | None = None
     stratify_centre: bool = True
+    labelled: int | float | None = None
+    labelled_file: str | None = None
 
     def problems(self) -> list[str]:
         """One line per field that cannot be used."""
@@ -125,6 +132,10 @@ class SplitSettings:
             found.append(f"test_share: {self.test_share} is not a share; use 0 to 0.9")
         if self.seed < 0:
             found.append(f"seed: {self.seed} is negative; use 0 or more")
+        share = isinstance(self.labelled, float)
+        if self.labelled is not None and not (0 < self.labelled < 1 if share else self.labelled >= 1):
+            budget = "give a number of patients from 1, or a share between 0 and 1"
+            found.append(f"labelled: {self.labelled} is no label budget; {budget}")
         return found
 
 

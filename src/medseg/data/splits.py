@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
+from medseg.data.dealing import (
+    centres_of,
+    deal,
+    given_folds,
+    number_of_folds,
+    shuffled_strata,
+    take_test_patients,
+)
+from medseg.data.label_budget import Budget, read_order, seeded_order, well_formed
 from medseg.errors import Problems, UserError
 from medseg.files import value_hash, write_json
 
@@ -33,11 +39,13 @@ class Split:
         seed: what the patients were dealt with.
         folds: number of folds.
         patients: patient -> number of the fold it validates, ``"test"`` or ``"unlabelled"``.
+        budget: which training patients keep their labels; ``None``: all.
     """
 
     seed: int
     folds: int
     patients: Mapping[str, int | str]
+    budget: Budget | None = None
 
     @property
     def hash(self) -> str:
@@ -46,7 +54,8 @@ class Split:
 
     def _content(self) -> dict[str, Any]:
         patients = dict(sorted(self.patients.items()))
-        return {"format": FORMAT, "seed": self.seed, "folds": self.folds, "patients": patients}
+        content = {"format": FORMAT, "seed": self.seed, "folds": self.folds, "patients": patients}
+        return content if self.budget is None else {**content, "labelled": self.budget.to_dict()}
 
     def save(self, path: Path) -> None:
         """Writes the split and its hash as JSON."""
@@ -54,7 +63,7 @@ class Split:
 
     @classmethod
     def load(cls, path: Path) -> Split:
-        """Reads a split.
+        """Reads a split, or a plain file of names: JSON lists ``train``, ``val`` and perhaps ``test``.
 
         Raises:
             UserError: the file is not a split, or is not what was written.
@@ -67,6 +76,8 @@ class Split:
             ) from None
         except ValueError as error:
             raise UserError(str(path), f"is not JSON ({error})", "make the split again") from None
+        if isinstance(found, dict) and isinstance(found.get("train"), list):
+            return _lists(path, found)
         if not _well_formed(found):
             raise UserError(str(path), f"is not a split of format {FORMAT}", "make the split again")
         stated = found.pop("hash", None)
@@ -74,7 +85,8 @@ class Split:
             raise UserError(
                 str(path), "its content does not match its hash", "it was edited: make a new split instead"
             )
-        split = cls(found["seed"], found["folds"], found["patients"])
+        budget = Budget.from_dict(found["labelled"]) if "labelled" in found else None
+        split = cls(found["seed"], found["folds"], found["patients"], budget)
         if problems := split.problems():
             raise Problems(f"{path}: {problem}" for problem in problems)
         return split
@@ -86,6 +98,10 @@ class Split:
             f"patients.{patient}: {part!r} is no fold below {self.folds}, '{TEST}' or '{UNLABELLED}'"
             for patient, part in self.patients.items()
             if isinstance(part, bool) or part not in legal
+        ] + [
+            f"labelled.order: patient {patient} is in no part"
+            for patient in (self.budget.order if self.budget else ())
+            if patient not in self.patients
         ]
 
     def validate(self, cohort: Cohort) -> None:
@@ -110,16 +126,30 @@ class Split:
     def cases(self, cohort: Cohort, fold: int, part: Part) -> tuple[Case, ...]:
         """The cases of one part, in the cohort's order.
 
-        ``train`` also has the unlabelled cases of training patients and of patients without any label;
-        ``validation`` has labelled cases only. ``test`` has all cases of test patients.
+        ``train`` also has the unlabelled cases of training patients and of patients without any label; the
+        cases of training patients beyond the budget are there without theirs. ``validation`` has labelled
+        cases only. ``test`` has all cases of test patients.
 
         Raises:
-            UserError: there is no such fold, or the cohort has other patients.
+            UserError: there is no such fold, or the cohort has other patients, or too few for the budget.
         """
         self.validate(cohort)
         if not 0 <= fold < self.folds:
             raise UserError("fold", f"{fold} is not there", f"take 0 to {self.folds - 1}")
-        return tuple(case for case in cohort.cases if self._part(case, fold) == part)
+        seen = self.blind(cohort, fold) if part == "train" else cohort
+        return tuple(case for case in seen.cases if self._part(case, fold) == part)
+
+    def blind(self, cohort: Cohort, fold: int) -> Cohort:
+        """The cohort without the labels of the fold's training patients beyond the budget."""
+        if self.budget is None:
+            return cohort
+        training = self._training(fold)
+        hidden = training - set(self.budget.chosen(training))
+        return cohort.without_labels([case.id for case in cohort.cases if case.patient in hidden])
+
+    def _training(self, fold: int) -> set[str]:
+        elsewhere = (TEST, UNLABELLED, fold)
+        return {patient for patient, part in self.patients.items() if part not in elsewhere}
 
     def _part(self, case: Case, fold: int) -> Part | None:
         where = self.patients[case.patient]
@@ -140,7 +170,21 @@ def _well_formed(found: Any) -> bool:
     if not isinstance(found, dict) or found.get("format") != FORMAT:
         return False
     numbers = isinstance(found.get("seed"), int) and isinstance(found.get("folds"), int)
-    return numbers and isinstance(found.get("patients"), dict)
+    budget = "labelled" not in found or well_formed(found["labelled"])
+    return numbers and isinstance(found.get("patients"), dict) and budget
+
+
+def _lists(path: Path, found: Any) -> Split:
+    """Fold 0 of the split trains on the names in ``train`` and validates on those in ``val``."""
+    parts: dict[str, int | str] = {}
+    for name, part in (("train", 1), ("val", 0), ("test", TEST)):
+        names = found.get(name, [])
+        for patient in names if isinstance(names, list) else [names]:
+            if not isinstance(patient, str) or patient in parts:
+                problem = f"{name} has {patient!r}, which is no text or in a list already"
+                raise UserError(str(path), problem, "give lists of patients, each named once")
+            parts[patient] = part
+    return Split(0, 2, dict(sorted(parts.items())))
 
 
 def cohort_for_training(cohort: Cohort, split: Split) -> Cohort:
@@ -150,7 +194,7 @@ def cohort_for_training(cohort: Cohort, split: Split) -> Cohort:
 
 
 def make_split(cohort: Cohort, settings: SplitSettings) -> Split:
-    """Deals the patients of a cohort to folds, or reads ``settings.file``.
+    """Deals the patients of a cohort to folds, or reads ``settings.file``; then draws who keeps his labels.
 
     Patients are shuffled within their centre and dealt so that folds differ by at most one patient, in
     each centre and in total. The folds a table gave are kept (below zero means test), for patients without
@@ -158,26 +202,45 @@ def make_split(cohort: Cohort, settings: SplitSettings) -> Split:
     and the seed, not on the order of the cases.
 
     Raises:
-        UserError: a patient in two folds, or too few patients.
+        UserError: a patient in two folds, or too few patients, for the folds or for the label budget.
     """
-    if settings.file is not None:
-        split = Split.load(Path(settings.file))
-        split.validate(cohort)
+    split = _dealt(cohort, settings) if settings.file is None else Split.load(Path(settings.file))
+    split.validate(cohort)
+    if settings.labelled is None and settings.labelled_file is None:
         return split
+    return replace(split, budget=_budget(cohort, split, settings))
+
+
+def _budget(cohort: Cohort, split: Split, settings: SplitSettings) -> Budget:
+    """Raises `UserError` where no fold has as many training patients with a label as are asked for."""
+    labelled = {case.patient for case in cohort.cases if case.labelled}
+    if settings.labelled_file is not None:
+        order = read_order(Path(settings.labelled_file), labelled, split.patients)
+    else:
+        centres = centres_of(cohort.cases) if settings.stratify_centre else {}
+        order = seeded_order(labelled - set(split.test_patients), settings.seed, centres)
+    budget = Budget(settings.labelled, order)
+    there = [patient for patient in order if split.patients[patient] != TEST]
+    largest = max(range(split.folds), key=lambda fold: sum(split.patients[p] != fold for p in there))
+    budget.chosen(split._training(largest))
+    return budget
+
+
+def _dealt(cohort: Cohort, settings: SplitSettings) -> Split:
     labelled = sorted({case.patient for case in cohort.cases if case.labelled})
-    given = _given_folds(cohort.cases)
-    folds = _number_of_folds(given, labelled, settings.folds)
+    given = given_folds(cohort.cases)
+    folds = number_of_folds(given, labelled, settings.folds)
     parts: dict[str, int | str] = dict.fromkeys((case.patient for case in cohort.cases), UNLABELLED)
     parts |= {patient: TEST if fold < 0 else fold for patient, fold in given.items()}
-    strata = _strata(cohort.cases, [p for p in labelled if p not in given], settings)
+    strata = shuffled_strata(cohort.cases, [p for p in labelled if p not in given], settings)
     # A table that says who is tested is not added to.
     share = 0.0 if TEST in parts.values() else settings.test_share
-    for patient in _test_patients(strata, share):
+    for patient in take_test_patients(strata, share):
         parts[patient] = TEST
-    centres = _centres(cohort.cases) if settings.stratify_centre else {}
+    centres = centres_of(cohort.cases) if settings.stratify_centre else {}
     # Only who has a label fills a fold.
     dealt = {patient: parts[patient] for patient in labelled if parts[patient] != UNLABELLED}
-    _deal(dealt, strata, folds, centres)
+    deal(dealt, strata, folds, centres)
     filled = [part for part in dealt.values() if part != TEST]
     if folds > 1 and len(set(filled)) < folds:
         raise UserError(
@@ -186,79 +249,3 @@ def make_split(cohort: Cohort, settings: SplitSettings) -> Split:
             "take fewer folds, a smaller test share or more labelled patients",
         )
     return Split(settings.seed, folds, dict(sorted((parts | dealt).items())))
-
-
-def _given_folds(cases: Iterable[Case]) -> dict[str, int]:
-    given: dict[str, int] = {}
-    problems = []
-    for case in cases:
-        if case.fold is None:
-            continue
-        if given.setdefault(case.patient, case.fold) != case.fold:
-            problems.append(
-                f"fold: patient {case.patient} is in folds {given[case.patient]} and {case.fold}; give one"
-            )
-    if problems:
-        raise Problems(problems)
-    return given
-
-
-def _number_of_folds(given: Mapping[str, int], labelled: list[str], asked: int) -> int:
-    highest = max(given.values(), default=-1)
-    if labelled and all(patient in given for patient in labelled):
-        return highest + 1 if highest >= 0 else 1
-    if highest >= asked:
-        raise UserError("split.folds", f"{asked}, but the table has fold {highest}", f"take {highest + 1}")
-    return asked
-
-
-def _centres(cases: Iterable[Case]) -> dict[str, str]:
-    found: dict[str, set[str]] = {}
-    for case in cases:
-        found.setdefault(case.patient, set()).add(case.centre or "")
-    return {patient: "+".join(sorted(centres)) for patient, centres in found.items()}
-
-
-def _strata(cases: Iterable[Case], patients: list[str], settings: SplitSettings) -> dict[str, list[str]]:
-    """Centre -> its patients, shuffled; a centre's order does not depend on the other centres."""
-    centre_of = _centres(cases) if settings.stratify_centre else {}
-    strata: dict[str, list[str]] = {}
-    for patient in patients:
-        strata.setdefault(centre_of.get(patient, ""), []).append(patient)
-    shuffled = {}
-    for centre in sorted(strata):
-        key = int(value_hash([settings.seed, centre])[:16], 16)
-        order = np.random.Generator(np.random.Philox(key)).permutation(len(strata[centre]))
-        shuffled[centre] = [sorted(strata[centre])[i] for i in order]
-    return shuffled
-
-
-def _test_patients(strata: dict[str, list[str]], share: float) -> list[str]:
-    """Takes the test patients out of the strata, each centre by its share (largest remainders)."""
-    total = sum(map(len, strata.values()))
-    wanted = round(share * total)
-    if share > 0 and total:
-        wanted = min(max(wanted, 1), total)
-    quota = {centre: wanted * len(patients) / max(total, 1) for centre, patients in strata.items()}
-    counts = {centre: int(q) for centre, q in quota.items()}
-    by_remainder = sorted(strata, key=lambda centre: (counts[centre] - quota[centre], centre))
-    for centre in by_remainder[: wanted - sum(counts.values())]:
-        counts[centre] += 1
-    taken = [p for centre, patients in strata.items() for p in patients[: counts[centre]]]
-    for centre in strata:
-        strata[centre] = strata[centre][counts[centre] :]
-    return taken
-
-
-def _deal(
-    parts: dict[str, int | str], strata: dict[str, list[str]], folds: int, centre_of: Mapping[str, str]
-) -> None:
-    """Each patient to the fold that has fewest of its centre, then fewest of all."""
-    total = Counter(part for part in parts.values() if isinstance(part, int))
-    in_centre = Counter((centre_of.get(p, ""), part) for p, part in parts.items() if isinstance(part, int))
-    for centre, patients in strata.items():
-        for patient in patients:
-            fold = min(range(folds), key=lambda f: (in_centre[centre, f], total[f], f))
-            parts[patient] = fold
-            total[fold] += 1
-            in_centre[centre, fold] += 1

@@ -27,15 +27,16 @@ def open_for_training(
 
     Raises:
         UserError: the cohort cannot be read, the split is not of it, or the names of the labels are known
-            only from reading the labels of test patients too.
+            only from reading the labels of test patients, or of those beyond the label budget, too.
     """
     whole = open_cohort(data)
     split = Split.load(kept) if kept is not None and kept.exists() else make_split(whole, settings)
     split.validate(whole)
-    if split.test_patients and whole.scanned:
+    if whole.scanned and (split.test_patients or split.budget is not None):
+        whose = "test patients" if split.test_patients else "patients beyond the label budget"
         raise UserError(
             "data.labels",
-            "are not declared, and finding them would read the labels of test patients",
+            f"are not declared, and finding them would read the labels of {whose}",
             "declare them: data.labels={name: value}",
         )
     return cohort_for_training(whole, split), split

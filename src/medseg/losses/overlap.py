@@ -18,6 +18,12 @@ class Overlap(NamedTuple):
     target: Tensor
 
 
+def compared_rows(prepared: Prepared, background: bool) -> tuple[Tensor, Tensor]:
+    """Probabilities and bool targets ``(B, K, *S)`` of the rows that count; regions have no background."""
+    first = 0 if background or prepared.labels.overlapping else 1
+    return prepared.probabilities[:, first:], prepared.one_hot[:, first:]
+
+
 def measure_overlap(prepared: Prepared, *, background: bool, batch: bool) -> Overlap:
     """The soft sizes of the intersection, of the prediction and of the target.
 
@@ -26,9 +32,7 @@ def measure_overlap(prepared: Prepared, *, background: bool, batch: bool) -> Ove
         background: whether class 0 is a row too; regions have none.
         batch: sum over the batch as if it were one large sample.
     """
-    first = 0 if background or prepared.labels.overlapping else 1
-    probabilities = prepared.probabilities[:, first:].flatten(2)
-    one_hot = prepared.one_hot[:, first:].flatten(2)
+    probabilities, one_hot = (rows.flatten(2) for rows in compared_rows(prepared, background))
     sums = (
         (probabilities * one_hot).sum(2),
         probabilities.sum(2),

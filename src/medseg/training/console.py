@@ -33,6 +33,7 @@ def quieten() -> None:
         ".*isinstance.treespec, LeafSpec.*",
         ".*smaller than the logging interval.*",
         ".*anonymous setting.*",
+        ".*in eval mode at the start of training.*",  # teachers and frozen stages are
     ):
         warnings.filterwarnings("ignore", message=message)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator
 
@@ -77,3 +78,130 @@ def voxel_loss(
                 weight = 1.0 if weights is None else weights[row]
                 total, count = total + weight * cost(p), count + weight
     return total / count if count else 0.0
+
+
+def rows_of(
+    logits: np.ndarray, label: np.ndarray, labels: Labels, background: bool
+) -> Iterator[tuple[int, dict[tuple[int, ...], tuple[float, float]]]]:
+    """Sample by sample, row by row: the voxels that count, each with its probability and its target."""
+    for sample in range(len(logits)):
+        for row in range(0 if labels.overlapping or background else 1, logits.shape[1]):
+            found = {}
+            for where in np.ndindex(*logits.shape[2:]):
+                if (code := int(label[(sample, 0, *where)])) != IGNORE:
+                    values = [float(logits[(sample, k, *where)]) for k in range(logits.shape[1])]
+                    target = float(is_target(labels, code, row))
+                    found[where] = probability(labels, values, row), target
+            yield sample, found
+
+
+def distances(inside: dict[tuple[int, ...], bool]) -> dict[tuple[int, ...], float]:
+    """To the nearest voxel of the other side, 0 where there is none."""
+    return {
+        here: min((math.dist(here, there) for there, other in inside.items() if other != side), default=0.0)
+        for here, side in inside.items()
+    }
+
+
+def distance_loss(
+    logits: np.ndarray,
+    label: np.ndarray,
+    labels: Labels,
+    cost: Callable[[float, float, float, float], float],
+    *,
+    background: bool,
+) -> float:
+    """The mean of ``cost(p, g, distance to the prediction's boundary, distance to the reference's)``."""
+    found = []
+    for _, voxels_ in rows_of(logits, label, labels, background):
+        predicted = distances({where: p > 0.5 for where, (p, _) in voxels_.items()})
+        reference = distances({where: g > 0.5 for where, (_, g) in voxels_.items()})
+        found += [cost(p, g, predicted[where], reference[where]) for where, (p, g) in voxels_.items()]
+    return sum(found) / len(found) if found else 0.0
+
+
+def generalised_dice(
+    logits: np.ndarray,
+    label: np.ndarray,
+    labels: Labels,
+    *,
+    power: int,
+    background: bool,
+    batch: bool,
+    smooth: float,
+) -> float:
+    groups: dict[int, list[list[tuple[float, float]]]] = {}
+    count = logits.shape[1] - (0 if labels.overlapping or background else 1)
+    for number, (sample, voxels_) in enumerate(rows_of(logits, label, labels, background)):
+        rows = groups.setdefault(0 if batch else sample, [[] for _ in range(count)])
+        rows[number % count] += voxels_.values()
+    found = []
+    for rows in groups.values():
+        volumes = [sum(g for _, g in row) for row in rows]
+        least = min([v for v in volumes if v], default=1.0)
+        weights = [(least / v) ** power if v else 1.0 for v in volumes]
+        shared = sum(w * p * g for w, row in zip(weights, rows, strict=True) for p, g in row)
+        both = sum(w * (p + g) for w, row in zip(weights, rows, strict=True) for p, g in row)
+        found.append(1 - (2 * shared + smooth) / (both + smooth))
+    return sum(found) / len(found)
+
+
+Mask = dict[tuple[int, ...], float]
+
+
+def _neighbours(where: tuple[int, ...], reach: int) -> Iterator[tuple[int, ...]]:
+    """Steps of at most one per axis, along at most ``reach`` axes at once; itself is one of them."""
+    for step in itertools.product((-1, 0, 1), repeat=len(where)):
+        if sum(map(abs, step)) <= reach:
+            yield tuple(a + b for a, b in zip(where, step, strict=True))
+
+
+def _eroded(mask: Mask) -> Mask:
+    return {w: min(mask[n] for n in _neighbours(w, 1) if n in mask) for w in mask}
+
+
+def _opened(mask: Mask) -> Mask:
+    small = _eroded(mask)
+    return {w: max(small[n] for n in _neighbours(w, len(w)) if n in small) for w in mask}
+
+
+def skeleton(mask: Mask, iterations: int) -> Mask:
+    """As in Shit 2021, algorithm 1, with the union of soft masks as in the authors' code."""
+    opened = _opened(mask)
+    found = {w: max(mask[w] - opened[w], 0) for w in mask}
+    for _ in range(iterations):
+        mask = _eroded(mask)
+        opened = _opened(mask)
+        for w in mask:
+            ridge = max(mask[w] - opened[w], 0)
+            found[w] += max(ridge - found[w] * ridge, 0)
+    return found
+
+
+def cldice_loss(
+    logits: np.ndarray, label: np.ndarray, labels: Labels, *, iterations: int, background: bool, smooth: float
+) -> float:
+    """The mean of one minus clDice; ignored voxels are 0 in both masks."""
+    found = []
+    for _, voxels_ in rows_of(logits, label, labels, background):
+        masks: list[Mask] = [
+            {w: voxels_.get(w, (0.0, 0.0))[side] for w in np.ndindex(*logits.shape[2:])} for side in (0, 1)
+        ]
+        shares = []
+        for own, other in (masks, masks[::-1]):
+            line = skeleton(own, iterations)
+            covered = sum(line[w] * other[w] for w in line)
+            shares.append((covered + smooth) / (sum(line.values()) + smooth))
+        found.append(1 - 2 * shares[0] * shares[1] / (shares[0] + shares[1]))
+    return sum(found) / len(found)
+
+
+def top_k_loss(logits: np.ndarray, label: np.ndarray, labels: Labels, k: float) -> float:
+    costs = []
+    for sample in range(len(logits)):
+        for values, code in voxels(logits, label, sample):
+            for row in range(logits.shape[1]) if labels.overlapping else [code]:
+                hit = is_target(labels, code, row)
+                costs.append(-math.log(probability(labels, values if hit else [-v for v in values], row)))
+    hardest = sorted(costs, reverse=True)[: max(1, math.floor(len(costs) * k / 100))]
+    return sum(hardest) / len(hardest) if hardest else 0.0
