@@ -8,8 +8,8 @@ Shapes: ``B`` batch, ``M`` modalities, ``K`` output channels, ``*S`` space, that
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
@@ -97,21 +97,16 @@ class Batch:
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
         """The batch on another device."""
-        moved = {
-            name: value.to(device, non_blocking=non_blocking)
-            for name in ("image", "label", "present", "index")
-            if (value := getattr(self, name)) is not None
-        }
-        return replace(self, **moved)
+        return self._each(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> Batch:
         """The batch in page-locked memory; the loader calls this when a GPU waits."""
-        pinned = {
-            name: value.pin_memory()
-            for name in ("image", "label", "present", "index")
-            if (value := getattr(self, name)) is not None
-        }
-        return replace(self, **pinned)
+        return self._each(lambda tensor: tensor.pin_memory())
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        label = None if self.label is None else change(self.label)
+        image, present, index = change(self.image), change(self.present), change(self.index)
+        return Batch(image, label, present, index, self.case)
 
 
 @dataclass(frozen=True)
@@ -142,12 +137,8 @@ class Topology:
 
 @dataclass(frozen=True)
 class Pyramid:
-    """What an encoder publishes and all that a decoder may read of it.
-
-    Attributes:
-        spatial_dims: 2 or 3.
-        channels: per level, finest first.
-        strides: per level the total step against the input, per axis.
+    """What an encoder publishes and all that a decoder may read of it: of each level, finest first, the
+    ``channels`` and, per axis, the total ``strides`` against the input.
     """
 
     spatial_dims: int
@@ -185,7 +176,7 @@ class Architecture(Protocol):
     ``DIVISOR``, where it is given, is what each axis of a patch must be a multiple of; the plan sees to it.
     ``INSTANCES``, where it is ``True``, says that the network is an `InstanceNetwork`: trained by losses of
     its own, so only objectives that say ``NEEDS_INSTANCES`` can have it, and never traced.
-    All are read from the source without importing it, so they must be literals.
+    All are read from the source, so they must be literals.
     """
 
     MODULAR: ClassVar[bool]
@@ -241,8 +232,7 @@ class Fusion(Network, Protocol):
     The constructor takes ``architecture, modalities, out_channels, deep_supervision, overlapping,
     slices``, then its own options. ``NEEDS_MODULAR`` says whether the architecture must come in halves.
     ``ONE_NETWORK``, where it is ``True``, says that one network sees the image as it is, so that it can be
-    trained on instances.
-    Both are read from the source without importing it, so they must be literals.
+    trained on instances. Both are read from the source without importing it, so they must be literals.
     """
 
     NEEDS_MODULAR: ClassVar[bool]
@@ -268,7 +258,7 @@ class Paced(Protocol):
 
 @runtime_checkable
 class Deploys(Protocol):
-    """An objective that validates and publishes another network than the one it trains, such as a teacher."""
+    """An objective that validates and publishes another network than it trains, such as a teacher."""
 
     def deployed(self, network: torch.nn.Module) -> torch.nn.Module:
         """The network to use; it has the same state as ``network``, by name and shape."""
@@ -287,11 +277,10 @@ class Objective(Protocol):
     """An ``nn.Module``: what training optimises. A choice under ``conf/objective/``.
 
     The constructor takes ``loss: Loss`` first, then its own options. ``STREAMS`` names the streams it
-    reads, from ``"labelled"`` and ``"unlabelled"``; ``DEEP_SUPERVISION`` says whether it can use
-    coarser logits; ``NEEDS_INSTANCES``, where it is ``True``, that it trains an `InstanceNetwork` and
-    nothing else; ``EXCLUSIVE``, where it is ``True``, that it cannot learn overlapping regions. All are read
-    from the source, so they must be literals. ``deep_supervision`` says
-    whether it does: only then does the network get heads for them, since none may go unused.
+    reads, from ``"labelled"`` and ``"unlabelled"``; ``DEEP_SUPERVISION`` whether it can use coarser logits;
+    ``NEEDS_INSTANCES``, where it is ``True``, that it trains an `InstanceNetwork` and nothing else;
+    ``EXCLUSIVE``, that it cannot learn overlapping regions. All are read from the source, so they must be
+    literals. ``deep_supervision`` says whether it does: only then does the network get heads for them.
     """
 
     STREAMS: ClassVar[tuple[str, ...]]
