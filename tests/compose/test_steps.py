@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -19,7 +20,7 @@ from medseg.config.compose import compose
 from medseg.config.folders import options
 from medseg.contracts import Batch, Labels, Progress
 from medseg.data.plan import Plan
-from medseg.inference.assemble import assemble_network
+from medseg.inference.assemble import assemble_encoding, assemble_network
 from medseg.targets import build, constants
 from medseg.training.finetuning import Stages
 from medseg.training.optimizers import build_optimizer
@@ -53,12 +54,13 @@ def facts_of(group: str, option: str) -> dict[str, Any]:
 
 
 def objective_for(network: str) -> str:
-    """The first that trains such a network."""
+    """The first that trains such a network on labels alone."""
     finds = facts_of("network", network).get("INSTANCES", False)
     return next(
         name
         for name in options("objective")
-        if facts_of("objective", name).get("NEEDS_INSTANCES", False) == finds
+        if (facts := facts_of("objective", name)).get("NEEDS_INSTANCES", False) == finds
+        and facts["STREAMS"] == ("labelled",)
     )
 
 
@@ -145,4 +147,52 @@ def test_a_step_moves_the_weights(network: str, fusion: str) -> None:
     moved = {name for name, weight in trained.items() if not torch.equal(weight, before[name])}
     pushed = {name for name, weight in trained.items() if weight.grad is not None and weight.grad.any()}
     assert pushed <= moved
+    assert len(moved) > len(trained) / 2
+
+
+PRETRAINED = [
+    (objective, *pair)
+    for objective in options("objective")
+    if facts_of("objective", objective).get("PRETRAINS", False)
+    for pair in PAIRS
+    if not config_problems(
+        "train", configuration(*pair) | {"objective": dict(chosen("objective", objective))}
+    )
+]
+
+
+def test_every_encoder_is_pretrained() -> None:
+    modular = {name for name in of_one_class() if facts_of("network", name)["MODULAR"]}
+    able = {name for name in options("fusion") if facts_of("fusion", name).get("ENCODING", False)}
+    cells = set(itertools.product(modular, able))
+    assert cells
+    for objective in {cell[0] for cell in PRETRAINED}:
+        assert {cell[1:] for cell in PRETRAINED if cell[0] == objective} == cells
+
+
+@pytest.mark.parametrize(
+    ("name", "network", "fusion"), PRETRAINED, ids=["-".join(cell) for cell in PRETRAINED]
+)
+def test_a_step_without_labels_moves_the_encoder(name: str, network: str, fusion: str) -> None:
+    config, plan = configuration(network, fusion), make_plan(network)
+    spec = {key: TINY.get(key, value) for key, value in config["network"].items()}
+    torch.manual_seed(0)
+    objective: Any = build(chosen("objective", name), "objective", build(config["loss"], "loss", LABELS))
+    encoding = assemble_encoding(spec, config["fusion"], plan, LABELS).train()
+    objective.attach(encoding)
+    stages = Stages(encoding, FinetuningSettings())
+    own = list(objective.parameters())
+    optimizer = build_optimizer(bind("train", config)["optimizer"], [*stages.rates(), (own, 1.0)])
+    named = [*encoding.named_parameters(), *objective.named_parameters()]
+    trained = {label: weight for label, weight in named if weight.requires_grad}
+    before = {label: weight.detach().clone() for label, weight in trained.items()}
+
+    batch = replace(make_batch(plan), label=None)
+    loss = objective.step(encoding, {"unlabelled": batch}, Progress(step=0, total_steps=10, epoch=0))["loss"]
+    loss.backward()
+    assert loss.isfinite()
+    assert [label for label, weight in trained.items() if weight.grad is None] == []
+    optimizer.step()
+    assert all(weight.isfinite().all() for weight in trained.values())
+    moved = {label for label, weight in trained.items() if not torch.equal(weight, before[label])}
     assert len(moved) > len(trained) / 2

@@ -46,6 +46,9 @@ PROVIDED = {
 }
 """Part -> what medseg itself hands to its constructor."""
 
+ELSEWHERE = {"network.pretrained": "finetuning.pretrained"}
+"""Options that one may look for in a part -> where they are, for all of its kind."""
+
 assert PROVIDED.keys() == SLOTS.keys()
 
 

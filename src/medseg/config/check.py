@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from medseg.config.bindings import NESTED, PROVIDED, SETTINGS, fields, known_keys, make, root_class
+from medseg.config.bindings import ELSEWHERE, NESTED, PROVIDED, SETTINGS, fields, known_keys, make, root_class
 from medseg.config.crosschecks import cross_problems
 from medseg.targets import SLOTS, Parameter, converted, mismatch, nearest, parameters, problems
 
@@ -53,7 +53,10 @@ def _group_problems(verb: str, config: Mapping[str, Any], group: str, value: Any
     if not isinstance(value, Mapping):
         return [f"{group}: {value!r} is no choice; write {group}=NAME"]
     if group in SLOTS:
-        return problems(value, group, PROVIDED[group])
+        moved = [key for key in value if f"{group}.{key}" in ELSEWHERE]
+        told = [f"{group}.{key}: is not here; write {ELSEWHERE[f'{group}.{key}']}=..." for key in moved]
+        own = {key: option for key, option in value.items() if key not in moved}
+        return told + problems(own, group, PROVIDED[group])
 
     def known() -> Iterable[str]:
         return known_keys(verb, config)

@@ -11,6 +11,7 @@ from typing import Any
 from medseg.config.folders import options
 from medseg.config.part_facts import Config, of_choice, of_option, short
 from medseg.config.pretrained_rules import finetuned_stages, network_weights
+from medseg.config.pretraining_rules import lone_patch, pretrained_encoder, pretraining, stops_on_volumes
 from medseg.config.yaml_guard import check_yaml
 from medseg.errors import UserError
 
@@ -201,8 +202,11 @@ def _plan_file(config: Config) -> list[str]:
 
 
 def _streams(config: Config) -> list[str]:
-    streams = of_choice(config, "objective").get("STREAMS", ("labelled",))
+    facts = of_choice(config, "objective")
+    streams = facts.get("STREAMS", ("labelled",))
     name = short(config, "objective")
+    if facts.get("PRETRAINS", False):
+        return []  # reads labelled cases as well, without their labels
     if "unlabelled" in streams and not config["data"].get("unlabelled_ok", True):
         return [
             f"objective: {name} reads unlabelled cases and data.unlabelled_ok is false; "
@@ -271,6 +275,10 @@ _RULES: tuple[tuple[tuple[str, ...], Callable[[Config], list[str]]], ...] = (
     (("objective", "data"), _exclusive),
     (("network",), network_weights),
     (("finetuning", "network", "plan"), finetuned_stages),
+    (("objective", "network", "fusion"), pretraining),
+    (("objective", "plan"), lone_patch),
+    (("objective", "training"), stops_on_volumes),
+    (("finetuning", "network", "fusion"), pretrained_encoder),
     (("queue",), _appended_on_device),
     (("queue", "augmentation"), _dropped_modalities),
     (("queue", "plan"), _stacked_slices),

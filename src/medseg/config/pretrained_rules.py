@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from medseg.config.folders import options
+from medseg.config.freeze import frozen
 from medseg.config.part_facts import Config, of_choice, of_option, short
+from medseg.training.recipe import id_of
 from medseg.training.settings import FinetuningSettings
 
 _NO_FILE = (None, "imagenet")
@@ -17,7 +19,7 @@ def network_weights(config: Config) -> list[str]:
     if "weights" not in spec:
         return []
     weights, found = spec["weights"], []
-    if weights not in _NO_FILE and not Path(weights).is_file():
+    if weights not in _NO_FILE and not Path(weights).is_file() and not goes_on(config):
         fix = "give a .safetensors or .pth file, imagenet or null"
         found.append(f"network.weights: {weights} is not a file; {fix}")
     if weights in _NO_FILE and spec.get("weights_sha256") is not None:
@@ -28,6 +30,15 @@ def network_weights(config: Config) -> list[str]:
     if of_choice(config, "network").get("INSTANCES", False):
         found += _encoder_norm(spec.get("norm"), weights)
     return found
+
+
+def goes_on(config: Config) -> bool:
+    """Whether a training has a checkpoint or a model already, which hold the weights."""
+    if "runs" not in config:
+        return False
+    name = config["id"] or id_of(frozen(config))
+    run = Path(config["runs"]) / config["name"] / name
+    return (run / "model").is_dir() or any((run / "checkpoints").glob("*.ckpt"))
 
 
 def _encoder_norm(norm: str | None, weights: str | None) -> list[str]:

@@ -242,7 +242,8 @@ def _dealt(cohort: Cohort, settings: SplitSettings) -> Split:
     dealt = {patient: parts[patient] for patient in labelled if parts[patient] != UNLABELLED}
     deal(dealt, strata, folds, centres)
     filled = [part for part in dealt.values() if part != TEST]
-    if folds > 1 and len(set(filled)) < folds:
+    # Where nobody has a label, all are trained on: a pretraining needs none.
+    if labelled and folds > 1 and len(set(filled)) < folds:
         raise UserError(
             "split.folds",
             f"{folds} folds cannot be filled by {len(filled)} patients",

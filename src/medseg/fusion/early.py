@@ -7,6 +7,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from medseg.contracts import Architecture
+from medseg.fusion.encoding import Encoding, encoder_within
 from medseg.fusion.presence import apart, keep_present
 
 
@@ -24,6 +25,7 @@ class EarlyFusion(nn.Module):
 
     NEEDS_MODULAR: ClassVar[bool] = False
     ONE_NETWORK: ClassVar[bool] = True
+    ENCODING: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -35,7 +37,7 @@ class EarlyFusion(nn.Module):
         slices: int = 1,
     ) -> None:
         super().__init__()
-        self.modalities = modalities
+        self.modalities, self.slices = modalities, slices
         self.network = architecture.whole(modalities * slices, out_channels, deep_supervision)
 
     def forward(self, image: Tensor, present: Tensor | None = None) -> tuple[Tensor, ...]:
@@ -44,3 +46,12 @@ class EarlyFusion(nn.Module):
             image = keep_present(apart(image, self.modalities), present).flatten(1, 2)
         logits: tuple[Tensor, ...] = self.network(image)
         return logits
+
+    def encoding(self) -> Encoding:
+        """The encoder alone, with the weights of this network.
+
+        Raises:
+            UserError: the network does not come as encoder and decoder.
+        """
+        encoders = nn.ModuleList([encoder_within(self.network)])
+        return Encoding(encoders, None, self.modalities, self.slices)

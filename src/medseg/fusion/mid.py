@@ -8,7 +8,8 @@ from typing import ClassVar, Literal
 from torch import Tensor, nn
 
 from medseg.contracts import Architecture
-from medseg.fusion.encode import make_each, pyramid_of, run_each
+from medseg.fusion.encode import make_each, pyramid_of
+from medseg.fusion.encoding import Encoding, merge_each
 from medseg.fusion.merges.choice import MergeName, make_merges
 from medseg.fusion.presence import all_present, apart, keep_present
 
@@ -36,6 +37,7 @@ class MidFusion(nn.Module):
     """
 
     NEEDS_MODULAR: ClassVar[bool] = True
+    ENCODING: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -52,7 +54,7 @@ class MidFusion(nn.Module):
         other_merge: MergeName = "mean",
     ) -> None:
         super().__init__()
-        self.modalities = modalities
+        self.modalities, self.slices = modalities, slices
         self.encoders = make_each(lambda: architecture.encoder(slices), weights, modalities)
         pyramid = pyramid_of(self.encoders)
         self.merges = make_merges(pyramid, modalities, merge, merge_levels, other_merge)
@@ -62,7 +64,10 @@ class MidFusion(nn.Module):
         """``(B, M * slices, *S)``, ``(B, M)`` bool -> logits ``(B, K, *S)``; in training coarser ones too."""
         image = apart(image, self.modalities)
         present = all_present(image) if present is None else present
-        levels = run_each(self.encoders, keep_present(image, present), self.modalities)
-        merged = [merge(level, present) for merge, level in zip(self.merges, levels, strict=True)]
+        merged = merge_each(self.encoders, self.merges, keep_present(image, present), present)
         logits: tuple[Tensor, ...] = self.decoder(merged)
         return logits
+
+    def encoding(self) -> Encoding:
+        """The encoders and what merges them, with the weights of this network."""
+        return Encoding(self.encoders, self.merges, self.modalities, self.slices)

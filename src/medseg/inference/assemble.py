@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from medseg.contracts import Labels
+from medseg.errors import UserError
 from medseg.targets import build
 
 if TYPE_CHECKING:
@@ -51,3 +52,30 @@ def assemble_network(
         slices=plan.slices,
     )
     return cast("nn.Module", network)
+
+
+def encoding_of(network: nn.Module) -> nn.Module:
+    """The way down of a network, which shares its weights: what is pretrained, and fine-tuned afterwards.
+
+    Raises:
+        UserError: the fusion has none that ends in one pyramid, or the network does not come in halves.
+    """
+    make = getattr(network, "encoding", None)
+    if make is None:
+        problem = f"{type(network).__name__} has no encoder of all modalities to pretrain"
+        raise UserError("fusion", problem, "use fusion=early or mid")
+    return cast("nn.Module", make())
+
+
+def assemble_encoding(
+    network_spec: Mapping[str, Any], fusion_spec: Mapping[str, Any], plan: Plan, labels: Labels
+) -> nn.Module:
+    """The way down alone of what `assemble_network` builds, with the same initial weights.
+
+    Returns:
+        ``(B, M * plan.slices, *S)`` and ``(B, M)`` bool -> features per level, finest first; its
+        ``patch_size`` is the plan's.
+    """
+    encoding = encoding_of(assemble_network(network_spec, fusion_spec, plan, labels))
+    encoding.patch_size = plan.patch_size  # type: ignore[assignment]
+    return encoding

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import shutil
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -16,7 +14,7 @@ from medseg.contracts import Labels
 from medseg.data.plan import Plan
 from medseg.data.plan_file import plain
 from medseg.errors import Problems, UserError
-from medseg.files import file_hash, sync, write_json
+from medseg.files import file_hash, write_json
 from medseg.inference import weights
 from medseg.inference.assemble import assemble_network
 from medseg.inference.manifest import (
@@ -29,6 +27,7 @@ from medseg.inference.manifest import (
     seal,
 )
 from medseg.inference.patients import SeenPatients
+from medseg.inference.whole_folder import whole_folder
 from medseg.targets import constants
 
 if TYPE_CHECKING:
@@ -83,7 +82,7 @@ def save_bundle(
         "flip_axes": sorted({int(axis) for axis in flip_axes}),
         "missing_modalities": missing_modalities,
         "postprocess": plain(postprocess),
-        "provenance": _origin() | {"cohort": cohort_name} | plain(provenance),
+        "provenance": origin() | {"cohort": cohort_name} | plain(provenance),
         "patients": SeenPatients.of(patients).to_dict(),
     }
     shapes = weights.expected_shapes(partial(assemble_network, network_spec, fusion_spec, plan, labels))
@@ -92,35 +91,16 @@ def save_bundle(
 
 
 def _write(folder: Path, manifest: Mapping[str, Any], state: weights.State, shapes: weights.Shapes) -> None:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".tmp-{folder.name}-", dir=folder.parent))
-    try:
+    with whole_folder(folder) as scratch:
         weights.write_weights(scratch / WEIGHTS, state, shapes)
         proof = {"file": WEIGHTS, "sha256": file_hash(scratch / WEIGHTS)}
         write_json(scratch / MANIFEST, seal({**manifest, "weights": proof}))
-        _publish(scratch, folder)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _origin() -> dict[str, str]:
+def origin() -> dict[str, str]:
+    """Which medseg wrote a bundle, and when."""
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
     return {"medseg": medseg.__version__, "date": today}
-
-
-def _publish(scratch: Path, folder: Path) -> None:
-    sync(scratch / WEIGHTS)
-    sync(scratch)
-    scratch.chmod(0o755)
-    if folder.exists():
-        # A folder cannot be renamed onto a full one, so the old bundle steps aside first.
-        aside = Path(tempfile.mkdtemp(prefix=f".old-{folder.name}-", dir=folder.parent))
-        folder.replace(aside)
-        scratch.replace(folder)
-        shutil.rmtree(aside)
-    else:
-        scratch.replace(folder)
-    sync(folder.parent)
 
 
 @dataclass(frozen=True)
@@ -188,6 +168,11 @@ class Bundle:
         """Whether its network takes windows of other sizes: one in halves does unless it says otherwise."""
         facts = constants(str(self.network_spec["_target_"]))
         return not facts.get("FIXED_PATCH", facts.get("MODULAR") is not True)
+
+    @property
+    def finds_objects(self) -> bool:
+        """Whether its network finds objects one by one."""
+        return bool(constants(str(self.network_spec["_target_"])).get("INSTANCES", False))
 
     def saw(self, patient: str) -> bool:
         """Whether the training saw this patient of its cohort."""

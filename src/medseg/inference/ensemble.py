@@ -16,6 +16,8 @@ from medseg.data.formats import Volume
 from medseg.data.geometry import Geometry
 from medseg.data.preprocess import Prepared, preprocess_case
 from medseg.files import value_hash
+from medseg.inference.object_table import Line, lines_of
+from medseg.inference.objects import told_apart
 from medseg.inference.predictor import Predictor
 from medseg.inference.restore import painted
 
@@ -51,6 +53,17 @@ def predict_prepared(predictors: Sequence[Predictor], prepared: Preparations) ->
     streams = [_planes(p, prepared[_key(p)], geometry, axis) for p in predictors]
     votes = [len(predictor.networks) for predictor in predictors]
     return painted(_mean(streams, votes), geometry, axis, predictors[0].labels)
+
+
+def objects_prepared(
+    predictors: Sequence[Predictor], prepared: Preparations
+) -> tuple[NDArray[np.uint16], list[Line]]:
+    """The instance map ``(W, H, D)`` on the file's grid and a line per object, all networks' together."""
+    geometry = prepared[_key(predictors[0])].geometry
+    cases = [(predictor, prepared[_key(predictor)]) for predictor in predictors]
+    found = [one for p, case in cases for one in p.objects(case.image, case.present, case.geometry)]
+    ids, kept = told_apart(found, geometry.original_shape)
+    return ids, lines_of(ids, kept, geometry, predictors[0].labels)
 
 
 def _key(predictor: Predictor) -> str:

@@ -16,6 +16,7 @@ from medseg.inference.patients import SeenPatients
 FORMAT = "medseg-model"
 VERSION = 1
 MANIFEST = "model.json"
+ENCODER_MANIFEST = "encoder.json"
 WEIGHTS = "weights.safetensors"
 MAX_BYTES = 32 << 20
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -68,7 +69,10 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         UserError: not there, not JSON, another format, an altered file, or fields of a wrong kind.
     """
     path = folder / MANIFEST
-    manifest = _parse(path)
+    if not path.exists() and (folder / ENCODER_MANIFEST).exists():
+        fix = "train with finetuning.pretrained=FOLDER first, and name the model of that run"
+        raise UserError(str(folder), "is a pretrained encoder, which cannot segment", fix)
+    manifest = parse_json(path, "model=FOLDER is the folder of a bundle")
     if manifest.get("format") != FORMAT:
         raise UserError(str(path), "is not the model.json of a medseg bundle", "name the bundle's folder")
     if manifest.get("version") != VERSION:
@@ -90,13 +94,18 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def _parse(path: Path) -> dict[str, Any]:
+def parse_json(path: Path, where: str) -> dict[str, Any]:
+    """A mapping from strict JSON of a sensible size; ``where`` says what to do if it is not there.
+
+    Raises:
+        UserError: it is not there, or is no such thing.
+    """
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise UserError(str(path), f"is larger than {MAX_BYTES >> 20} MiB", "this is no model.json")
+            raise UserError(str(path), f"is larger than {MAX_BYTES >> 20} MiB", f"this is no {path.name}")
         value = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
     except FileNotFoundError:
-        raise UserError(str(path), "does not exist", "model=FOLDER is the folder of a bundle") from None
+        raise UserError(str(path), "does not exist", where) from None
     except (OSError, ValueError, RecursionError) as error:
         problem = f"cannot be read as JSON ({str(error) or type(error).__name__})".replace("\n", " ")
         raise UserError(str(path), problem, "copy the bundle again") from None

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from medseg.data.cohort import Case, Cohort, read_modality
-from medseg.data.formats import label_suffix, write_like
+from medseg.data.formats import write_like
 from medseg.errors import Problems, UserError
 from medseg.inference.bundle import Bundle
-from medseg.inference.ensemble import Preparations, predict_prepared, prepare
+from medseg.inference.ensemble import Preparations, objects_prepared, predict_prepared, prepare
 from medseg.inference.inputs import find_cases
+from medseg.inference.object_table import write_objects
+from medseg.inference.outputs import Outputs, outputs_of, spare_inputs
 from medseg.inference.predictor import Predictor, make_predictors
 from medseg.inference.receipt import Receipt, inputs_hash, wanted
 from medseg.inference.settings import InferenceSettings
@@ -37,7 +39,8 @@ def predict_folder(
     Args:
         models: folders of bundles; several are averaged.
         input: a folder of scans, or one scan; see `medseg.inference.inputs`.
-        output: where label maps go, named as their case, in the file type of its first modality.
+        output: where label maps go, named as their case, in the file type of its first modality. Networks
+            that find objects one by one add ``CASE_instances`` and ``CASE_objects.csv``.
         settings: how to predict.
         unseen: names of modalities in ``input`` that the models were never shown; they must take any.
 
@@ -116,9 +119,11 @@ def _predict(
             found.append(f"{case.id}: has no {', '.join(lacking)}; this model needs it")
         else:
             usable.append(case)
-    targets = {case.id: output / (case.id + label_suffix(_reference(case, modalities))) for case in usable}
-    _spare_inputs(usable, targets)
-    receipt = Receipt.claim(output, wanted(bundles, settings), targets.values(), replace_other)
+    apart = any(bundle.finds_objects for bundle in bundles)
+    targets = {case.id: outputs_of(output, case, _reference(case, modalities), apart) for case in usable}
+    spare_inputs(usable, targets)
+    files = [path for target in targets.values() for path in target.files]
+    receipt = Receipt.claim(output, wanted(bundles, settings), files, replace_other)
     due = usable
     if not settings.overwrite:
         due, unreadable = _due(usable, targets, receipt, modalities)
@@ -128,11 +133,11 @@ def _predict(
         found += _write(predictors, case, inputs, targets[case.id], receipt)
     if found:
         raise Problems(found)
-    return targets
+    return {case: target.label for case, target in targets.items()}
 
 
 def _due(
-    cases: Sequence[Case], targets: Mapping[str, Path], receipt: Receipt, modalities: Sequence[str]
+    cases: Sequence[Case], targets: Mapping[str, Outputs], receipt: Receipt, modalities: Sequence[str]
 ) -> tuple[list[Case], list[str]]:
     """The cases to predict, and a line for each that cannot be compared with what it was predicted from.
 
@@ -140,12 +145,14 @@ def _due(
     """
     listed, due, lines = receipt.files, [], []
     for case in cases:
-        target = targets[case.id]
+        target, files = targets[case.id].label, targets[case.id].files
         try:
-            if target.exists() and listed.get(target.name) == inputs_hash(case, modalities):
+            digest = inputs_hash(case, modalities) if all(file.exists() for file in files) else None
+            if digest is not None and all(listed.get(file.name) == digest for file in files):
                 continue
-            if target.name in listed:
-                target.unlink(missing_ok=True)
+            for target in files:
+                if target.name in listed:
+                    target.unlink(missing_ok=True)
             due.append(case)
         except UserError as error:
             lines.append(str(error))
@@ -158,32 +165,31 @@ def _write(
     predictors: Sequence[Predictor],
     case: Case,
     inputs: Callable[[], _Inputs],
-    target: Path,
+    target: Outputs,
     receipt: Receipt,
 ) -> Sequence[str]:
     """Predicts and writes one case; the lines of what went wrong."""
     try:
         digest, prepared = inputs()
         codes = predict_prepared(predictors, prepared)
-        receipt.enter(target, digest)
-        write_like(codes, _reference(case, predictors[0].plan.modalities), target)
+        reference = _reference(case, predictors[0].plan.modalities)
+        if target.instances is not None and target.objects is not None:
+            ids, lines = objects_prepared(predictors, prepared)
+            receipt.enter(target.instances, digest)
+            write_like(ids, reference, target.instances)
+            receipt.enter(target.objects, digest)
+            write_objects(target.objects, lines)
+        receipt.enter(target.label, digest)
+        write_like(codes, reference, target.label)
     except Problems as problems:
         return problems.lines
     except UserError as error:
         return [str(error)]
     except OSError as error:
-        return [f"{target}: cannot be written ({error.strerror or error}); free some space or its folder"]
+        return [
+            f"{target.label}: cannot be written ({error.strerror or error}); free some space or its folder"
+        ]
     return []
-
-
-def _spare_inputs(cases: Sequence[Case], targets: Mapping[str, Path]) -> None:
-    """Refuses an output folder in which a prediction would take the place of a scan."""
-    scans = {path.resolve() for case in cases for path in case.files}
-    for target in targets.values():
-        if target.resolve() in scans:
-            raise UserError(
-                f"output={target.parent}", f"{target.name} there is a scan", "choose another folder"
-            )
 
 
 def _reference(case: Case, modalities: Sequence[str]) -> Path:

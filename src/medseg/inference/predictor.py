@@ -20,6 +20,7 @@ from medseg.files import value_hash
 from medseg.inference.bundle import Bundle
 from medseg.inference.hardware import choose_device, choose_precision
 from medseg.inference.neighbours import Neighbours
+from medseg.inference.objects import Found, Search, on_file
 from medseg.inference.restore import matrices_back, painted, resampled_planes
 from medseg.inference.scoring import WindowScore
 from medseg.inference.settings import InferenceSettings
@@ -67,7 +68,7 @@ class Predictor:
         self.networks = [network.to(self.device).eval() for network in networks]
         self.flip_axes = _flip_axes(settings.flips, flip_axes, plan.spatial_dims)
         self._flexible, self._overlap = flexible, settings.overlap
-        self._window_batch = settings.window_batch
+        self._window_batch, self._object_score = settings.window_batch, settings.object_score
 
     def codes(
         self, image: NDArray[np.float32], present: NDArray[np.bool_], geometry: Geometry
@@ -110,6 +111,20 @@ class Predictor:
         except torch.OutOfMemoryError:
             fix = "use inference.window_batch=1 or inference.device=cpu"
             raise UserError("inference.window_batch", "windows do not fit in memory", fix) from None
+
+    def objects(
+        self, image: NDArray[np.float32], present: NDArray[np.bool_], geometry: Geometry
+    ) -> Iterator[Found]:
+        """The objects of slices, on the grid of the case's files; without mirrored copies.
+
+        An object comes once for each window and network that found it, see `objects.told_apart`.
+        """
+        grid, least = self.grid(geometry), self._object_score
+        search = Search(self.networks, self.device, self.precision, self._batch(grid), least)
+        there = np.array(present, dtype=bool)
+        shown = image if there.all() else np.where(there[:, None, None, None], image, np.float32(0))
+        seen = Neighbours(shown, self.plan.slices) if self.plan.slices > 1 else shown
+        return on_file(search.over(seen, grid), geometry)
 
     def grid(self, geometry: Geometry) -> WindowGrid:
         """The windows on a case; those of a 2D plan are one slice deep."""

@@ -31,7 +31,8 @@ def wanted(bundles: Sequence[Bundle], settings: InferenceSettings) -> dict[str, 
             {"cohort": b.cohort, "hash": b.hash, "weights": b.weights_hash, "patients": b.patients.to_dict()}
             for b in bundles
         ],
-        "settings": {"overlap": settings.overlap, "flips": settings.flips, "precision": settings.precision},
+        "settings": {"overlap": settings.overlap, "flips": settings.flips, "precision": settings.precision}
+        | ({"object_score": settings.object_score} if any(b.finds_objects for b in bundles) else {}),
     }
 
 

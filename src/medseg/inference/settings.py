@@ -20,6 +20,7 @@ class InferenceSettings:
             devices and 32 elsewhere.
         device: ``"auto"``, ``"cpu"``, ``"mps"``, ``"cuda"`` or ``"cuda:N"``.
         overwrite: predict again where a prediction exists already.
+        object_score: how sure an object must be to be listed, for networks that find objects one by one.
     """
 
     overlap: float = 0.5
@@ -28,12 +29,15 @@ class InferenceSettings:
     precision: str = "auto"
     device: str = "auto"
     overwrite: bool = False
+    object_score: float = 0.5
 
     def problems(self) -> list[str]:
         """One line per value that cannot be used."""
         lines = []
         if not 0 <= self.overlap < 1:
             lines.append(f"overlap: {self.overlap} is outside [0, 1); 0.5 is usual")
+        if not 0 <= self.object_score <= 1:
+            lines.append(f"object_score: {self.object_score} is outside [0, 1]; 0.5 is what the map shows")
         if not isinstance(self.flips, bool) and self.flips != "auto":
             lines.append(f"flips: {self.flips!r} is not known; use auto, true or false")
         automatic = self.window_batch == "auto"

@@ -49,6 +49,20 @@ def measure_cost(make: Callable[[], nn.Module], shape: Sequence[int]) -> Cost:
     return Cost(parameters, counter.get_total_flops() / 1e9, kept.bytes / 1e9)
 
 
+def most_gflop(make: Callable[[], nn.Module], shape: Sequence[int]) -> float:
+    """Of a network that finds objects: billions of operations where it finds as many as it may.
+
+    It is one whose module has ``every_region``; ``shape`` is that of an image, ``(1, M, W, H)``.
+    """
+    with torch.device("meta"):
+        modules: list[Any] = list(make().modules())
+        finder = next(module for module in modules if hasattr(module, "every_region"))
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            finder.every_region(torch.zeros(*shape))
+    operations: int = counter.get_total_flops()
+    return operations / 1e9
+
+
 class _Kept:
     """Counts the storages kept for the backward pass, each once, weights and buffers left out."""
 

@@ -13,7 +13,7 @@ from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
 from medseg.contracts import Instances
 from medseg.networks.detector_weights import load_detector
-from medseg.networks.paste_masks import Detections, as_logits, class_probabilities
+from medseg.networks.paste_masks import Detections, as_logits, class_probabilities, outlined
 from medseg.networks.region_heads import RegionHeads
 from medseg.networks.region_proposals import RegionProposals, as_target
 from medseg.networks.smp_encoder import SMPEncoder
@@ -90,6 +90,15 @@ class MaskRCNNNetwork(nn.Module):
             Detections(each["boxes"], each["labels"], each["scores"], each["masks"][:, 0]) for each in found
         ]
 
+    def objects(self, image: Tensor, least: float) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """``(B, M, W, H)`` -> per image masks ``(N, W, H)`` bool, codes ``(N,)``, scores ``(N,)``.
+
+        A voxel is of an object where its mask is above one half; objects with scores below ``least`` are left
+        out.
+        """
+        size = (image.shape[2], image.shape[3])
+        return [outlined(each, size, least) for each in self.detect(image)]
+
     def instance_losses(self, image: Tensor, instances: Sequence[Instances]) -> dict[str, Tensor]:
         """``(B, M, W, H)`` and the objects of each image -> the five losses.
 
@@ -103,6 +112,20 @@ class MaskRCNNNetwork(nn.Module):
             of_regions = self.roi_heads.losses(features, proposals, images.image_sizes, targets)
         named = {"objectness": "loss_objectness", "proposal_box": "loss_rpn_box_reg"}
         return {name: of_proposals[theirs] for name, theirs in named.items()} | of_regions
+
+    def every_region(self, image: Tensor) -> tuple[Tensor, ...]:
+        """What one image costs at most: every head for as many regions as there may ever be, none chosen.
+
+        ``(1, M, W, H)``; nothing in it depends on values, so it also runs without memory.
+        """
+        features, _ = self._look(image)
+        heads, width = self.roi_heads, next(iter(features.values())).shape[1]
+        regions, found = self.rpn._post_nms_top_n["testing"], heads.detections_per_img
+        boxes = image.new_zeros(regions, width, *heads.box_roi_pool.output_size)
+        masks = image.new_zeros(found, width, *heads.mask_roi_pool.output_size)
+        scores, shifts = heads.box_predictor(heads.box_head(boxes))
+        objectness, deltas = self.rpn.head(list(features.values()))
+        return (*objectness, *deltas, scores, shifts, heads.mask_predictor(heads.mask_head(masks)))
 
     def load_pretrained(self) -> WeightFile | None:
         """Loads the weights asked for, if any; heads that depend on the classes stay random.

@@ -65,6 +65,18 @@ def class_probabilities(found: Detections, classes: int, size: tuple[int, int]) 
     return 1 - none
 
 
+def outlined(found: Detections, size: tuple[int, int], least: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Those with a score of at least ``least``: masks ``(N, *size)`` bool, codes and scores ``(N,)``."""
+    sure = found.scores >= least
+    masks, boxes = found.masks[sure], found.boxes[sure]
+    parts = [
+        paste(masks[start : start + _AT_ONCE], boxes[start : start + _AT_ONCE], size) > 0.5
+        for start in range(0, len(masks), _AT_ONCE)
+    ]
+    whole = torch.cat(parts) if parts else torch.zeros(0, *size, dtype=torch.bool, device=masks.device)
+    return whole, found.labels[sure], found.scores[sure]
+
+
 def as_logits(probabilities: Tensor) -> Tensor:
     """Probabilities of the classes ``(K - 1, *S)`` -> logits ``(K, *S)`` with the background first.
 

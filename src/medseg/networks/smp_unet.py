@@ -68,7 +68,7 @@ class SMPUNet:
         self.layers = Layers(2, norm, "relu")
         self.upsampling = upsampling
 
-    def encoder(self, in_channels: int) -> nn.Module:
+    def encoder(self, in_channels: int) -> SMPEncoder:
         """The library's encoder, randomly initialised; `SMPEncoder.load_pretrained` loads the weights."""
         return SMPEncoder(self.encoder_name, in_channels, self.depth, self.weights, self.weights_sha256)
 
@@ -93,5 +93,5 @@ class SMPUNet:
 
     def whole(self, in_channels: int, out_channels: int, deep_supervision: bool) -> nn.Module:
         """Encoder and decoder in one."""
-        encoder = SMPEncoder(self.encoder_name, in_channels, self.depth, self.weights, self.weights_sha256)
+        encoder = self.encoder(in_channels)
         return EncoderDecoder(encoder, self.decoder(encoder.pyramid, out_channels, deep_supervision))

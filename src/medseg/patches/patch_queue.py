@@ -146,7 +146,8 @@ class PatchQueue:
             label = None if sample.label is None else sample.label[0, ..., None] if flat else sample.label[0]
             target = spatial.Target(image, label)
             spatial.apply(self._source(case, drawn), target, drawn.start, drawn.spatial, self.rules)
-            intensity.apply(sample.image, list(drawn.changes))
+            codes = None if sample.label is None else sample.label[0]
+            intensity.apply(sample.image, drawn.changes, codes)
 
     def _empty(self, size: int, pin: bool = False) -> Batch:
         return empty_batch(size, self.modalities, self.patch, self.labelled, pin, self.slices, self.memory)
@@ -159,7 +160,7 @@ class PatchQueue:
         i, j, k = drawn.start
         first, target = (i, j, k - self.slices // 2), spatial.Target(image, label)
         spatial.apply(self._source(case, drawn), target, first, drawn.spatial, self.rules)
-        intensity.apply(image, list(drawn.changes))
+        intensity.apply(image, drawn.changes, label)
         sample.image[...] = np.moveaxis(image, -1, 1).reshape(sample.image.shape)
         if sample.label is not None and label is not None:
             sample.label[0] = label[..., self.slices // 2]

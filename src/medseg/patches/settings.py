@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass, fields
 
 Range = tuple[float, float]
+MOST_CLUSTERS = 16
+"""That the background of a synthetic image may have."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,17 @@ class AugmentationSettings:
         bias_field_coefficients: largest coefficient of its cubic polynomial, on a patch from -1 to 1.
         modality_dropout_probability: of hiding some of the modalities that a case has, never all; every
             smaller set of them is as likely as any other.
+        synthesis_probability: of replacing every image of the patch by one of a random contrast: a Gaussian
+            for each label and each cluster of the background (Billot et al. 2023, SynthSeg). Mean and
+            standard deviation of the patch stay. Without labels there are clusters alone.
+        synthesis_clusters: in how many the background is split, by the intensities of the image.
+        synthesis_mean: of a Gaussian; only how the means lie to each other and to ``synthesis_std`` matters.
+        synthesis_std: its standard deviation.
+        synthesis_blur: of the synthetic image, in voxels.
+        remap_probability: of sending every image through a smooth random curve (Zhou et al. 2021, Models
+            Genesis); mean and standard deviation stay.
+        remap_points: control points of that Bezier curve.
+        remap_monotone_probability: of a curve that only rises or only falls, each as often.
     """
 
     rotation_probability: float = 0.2
@@ -78,6 +91,14 @@ class AugmentationSettings:
     bias_field_probability: float = 0.0
     bias_field_coefficients: float = 0.3
     modality_dropout_probability: float = 0.0
+    synthesis_probability: float = 0.0
+    synthesis_clusters: tuple[int, int] = (3, 8)
+    synthesis_mean: tuple[float, float] = (0.0, 1.0)
+    synthesis_std: tuple[float, float] = (0.0, 0.15)
+    synthesis_blur: tuple[float, float] = (0.3, 1.0)
+    remap_probability: float = 0.0
+    remap_points: int = 5
+    remap_monotone_probability: float = 0.5
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -106,6 +127,7 @@ class AugmentationSettings:
         found += _number("rotation_in_plane_degrees", self.rotation_in_plane_degrees, 0.0, 180.0)
         found += _number("elastic_spacing", self.elastic_spacing, 0.05, 1.0)
         found += _number("bias_field_coefficients", self.bias_field_coefficients, 0.0, 2.0)
+        found += _number("remap_points", self.remap_points, 2, 8)
         if not set(self.flip_axes) <= {0, 1, 2} or len(set(self.flip_axes)) != len(self.flip_axes):
             found.append(f"flip_axes: {list(self.flip_axes)} is no set of axes; choose from [0, 1, 2]")
         return found
@@ -121,6 +143,10 @@ _RANGES: dict[str, Range] = {
     "contrast_range": (0.01, 100.0),
     "low_resolution_range": (0.05, 1.0),
     "gamma_range": (0.05, 20.0),
+    "synthesis_clusters": (1, MOST_CLUSTERS),
+    "synthesis_mean": (-100.0, 100.0),
+    "synthesis_std": (0.0, 100.0),
+    "synthesis_blur": (0.01, 10.0),
 }
 
 

@@ -36,7 +36,7 @@ class TorchIOQueue:
         ids: the cases to draw from.
         plan: patch size, spacing, in-plane or not.
         augmentation: probabilities and ranges, given to TorchIO's transforms; what TorchIO lacks
-            (brightness, contrast, gamma with kept statistics, low resolution) is medseg's own.
+            (new contrasts, brightness, contrast, gamma with kept statistics, low resolution) is medseg's own.
         seed: the run's seed.
         labelled: whether patches have labels; then ``foreground_share`` of them are centred on foreground,
             every class as often, the others on background.

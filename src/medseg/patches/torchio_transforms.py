@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -92,14 +92,10 @@ class PadTo:
 
 
 class Drawn:
-    """The changes of intensity that TorchIO lacks, on a whole subject.
-
-    Brightness, contrast, gamma with kept statistics, low resolution.
-    """
+    """Changes of intensity that TorchIO lacks, on a whole subject; see `_new_contrast` and `_own`."""
 
     def __init__(self, settings: AugmentationSettings, in_plane: bool) -> None:
-        self.in_plane = in_plane
-        self.settings = replace(settings, noise_probability=0, blur_probability=0, bias_field_probability=0)
+        self.settings, self.in_plane = settings, in_plane
 
     def __call__(self, subject: Any) -> Any:
         """Changes the subject's image in place."""
@@ -109,14 +105,31 @@ class Drawn:
         changes = intensity.draw(rng, self.settings, channels)
         if changes:
             volume = np.array(image.data.numpy(), dtype=np.float32, order="C")
-            intensity.apply(volume, changes)
+            label = subject["label"].data.numpy()[0].astype(np.uint8) if "label" in subject else None
+            intensity.apply(volume, changes, label)
             image.set_data(torch.from_numpy(volume))
         return subject
 
 
 def from_settings(settings: AugmentationSettings, grid: Grid) -> list[Any]:
     """The settings as transforms of whole subjects: TorchIO's own where it has one."""
-    return [*_spatial(settings, grid), *_intensity(settings, grid), Drawn(settings, grid.in_plane)]
+    made = _spatial(settings, grid)
+    if settings.synthesis_probability or settings.remap_probability:
+        made.append(Drawn(_new_contrast(settings), grid.in_plane))
+    return [*made, *_intensity(settings, grid), Drawn(_own(settings), grid.in_plane)]
+
+
+def _new_contrast(settings: AugmentationSettings) -> AugmentationSettings:
+    """Synthesis and remapping alone: they come before all other changes of intensity."""
+    names = [f.name for f in fields(settings) if f.name.endswith("_probability")]
+    others = [name for name in names if name.split("_")[0] not in ("synthesis", "remap")]
+    return replace(settings, **dict.fromkeys(others, 0.0))  # type: ignore[arg-type]
+
+
+def _own(settings: AugmentationSettings) -> AugmentationSettings:
+    """Brightness, contrast, gamma with kept statistics, low resolution alone."""
+    others = ("synthesis", "remap", "noise", "blur", "bias_field")
+    return replace(settings, **{f"{name}_probability": 0.0 for name in others})  # type: ignore[arg-type]
 
 
 def _spatial(settings: AugmentationSettings, grid: Grid) -> list[Any]:

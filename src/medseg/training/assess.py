@@ -41,13 +41,8 @@ def assess(
     Raises:
         UserError: no case of the part has a reference label, or the training saw one of its patients.
     """
-    labelled = [case for case in cases if case.labelled]
-    if not labelled:
-        raise UserError(
-            "part", f"{part} has no labelled case", "choose another part, or a split that has one"
-        )
     bundle = Bundle.load(run.model)
-    refuse_seen(bundle, labelled)
+    labelled = scorable(bundle, cases, part)
     target = run.predictions / part
     predict_cases(cohort, labelled, [bundle], target, inference)
     rows = evaluate_predictions(cohort, labelled, target, evaluation, part)
@@ -60,17 +55,21 @@ def assess(
     return write_report(run.path, _pictures(run, cohort), evaluation)
 
 
-def refuse_seen(bundle: Bundle, cases: Sequence[Case]) -> None:
-    """Before anything is predicted: a model is not scored on what it was trained on.
+def scorable(bundle: Bundle, cases: Sequence[Case], part: str) -> list[Case]:
+    """The cases of a part that have a reference label, before anything is predicted.
 
     Raises:
-        UserError: the training saw a patient of ``cases``.
+        UserError: there is none, or the training saw one of their patients.
     """
-    seen = {case.patient for case in cases if bundle.saw(case.patient)}
+    labelled = [case for case in cases if case.labelled]
+    if not labelled:
+        fix = "choose another part, or a split that has one"
+        raise UserError("part", f"{part} has no labelled case", fix)
+    seen = {case.patient for case in labelled if bundle.saw(case.patient)}
     if seen:
-        raise UserError(
-            "part", f"the model was trained on {len(seen)} of its patients", "score it on cases it never saw"
-        )
+        problem = f"the model was trained on {len(seen)} of its patients"
+        raise UserError("part", problem, "score it on cases it never saw")
+    return labelled
 
 
 def _pictures(run: RunFolder, cohort: Cohort) -> Mapping[str, CasePicture]:

@@ -79,7 +79,7 @@ class Fitting:
         recipe = self.recipe
         network, objective = self.network_and_objective()
         if fresh:
-            found = load_pretrained(network) + start_from_encoder(recipe, self.run, network)
+            found = load_pretrained(network) + start_from_encoder(recipe, self.run, network, self.console)
             self.run.note(pretrained=found)
         return SegmentationModule(
             network,

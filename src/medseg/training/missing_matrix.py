@@ -20,7 +20,7 @@ from medseg.files import write_json
 from medseg.inference.bundle import Bundle
 from medseg.inference.predict import predict_cases
 from medseg.inference.settings import InferenceSettings
-from medseg.training.assess import refuse_seen
+from medseg.training.assess import scorable
 from medseg.training.run_folder import RunFolder
 
 
@@ -52,7 +52,9 @@ def missing_matrix(
         UserError: the cohort has one modality, no case has a label, or the training saw a patient.
     """
     modalities, bundle = cohort.modalities, Bundle.load(run.model)
-    labelled = _scorable(cohort, cases, part, bundle)
+    if len(modalities) < 2:
+        raise UserError("missing", f"{cohort.name} has one modality", "leave missing=null")
+    labelled = scorable(bundle, cases, part)
     rows: list[Row] = []
     names = {chosen: "+".join(chosen) for chosen in subsets(modalities)}
     for chosen, name in names.items():
@@ -60,7 +62,7 @@ def missing_matrix(
         if having:
             target = run.path / "missing" / part / name
             predict_cases(cohort, having, [bundle], target, inference, without=True)
-            rows += evaluate_predictions(cohort, having, target, evaluation, name, seen=bundle.saw)
+            rows += evaluate_predictions(cohort, having, target, evaluation, name)
             console.print(f"{name}: {len(having)} cases scored", highlight=False)
     found = summarise(rows, evaluation)
     folder = run.path / "missing"
@@ -69,16 +71,6 @@ def missing_matrix(
     scores = {chosen: found[name] for chosen, name in names.items() if name in found}
     console.print(missing_table(scores, modalities, bundle.missing_modalities))
     return folder / f"{part}.json"
-
-
-def _scorable(cohort: Cohort, cases: Sequence[Case], part: str, bundle: Bundle) -> list[Case]:
-    if len(cohort.modalities) < 2:
-        raise UserError("missing", f"{cohort.name} has one modality", "leave missing=null")
-    labelled = [case for case in cases if case.labelled]
-    if not labelled:
-        raise UserError("part", f"{part} has no labelled case", "choose another part")
-    refuse_seen(bundle, labelled)
-    return labelled
 
 
 def _only(case: Case, modalities: Sequence[str]) -> Case:

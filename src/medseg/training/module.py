@@ -10,9 +10,10 @@ import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
-from medseg.contracts import IGNORE, Batch, Deploys, Labels, Paced, Progress
+from medseg.contracts import Batch, Deploys, Labels, Paced, Progress
 from medseg.training.finetuning import Stages
 from medseg.training.optimizers import build_optimizer, build_schedule
+from medseg.training.overlap_counts import overlap_counts
 from medseg.training.settings import FinetuningSettings, OptimizerSettings, ScheduleSettings
 
 
@@ -49,8 +50,10 @@ class SegmentationModule(L.LightningModule):
         self.steps_taken = 0
         self.cases: list[str] = []
         self._validation: list[tuple[Tensor, Tensor]] = []
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(_drawn(seed, 0))  # not the seed that the network was made with
+            objective.attach(network)  # type: ignore[operator]
         self.stages = Stages(network, finetuning or FinetuningSettings())
-        objective.attach(network)  # type: ignore[operator]
 
     @property
     def progress(self) -> Progress:
@@ -97,15 +100,23 @@ class SegmentationModule(L.LightningModule):
                 part.progress(min(self.steps_taken / self.total_steps, 1.0))
 
     def _step_seed(self, batch_idx: int) -> int:
-        key = [self.seed, self.current_epoch, batch_idx, self.global_rank]
-        return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> 1)
+        return _drawn(self.seed, self.current_epoch, batch_idx, self.global_rank)
 
     def validation_step(self, batch: dict[str, Batch], batch_idx: int) -> None:
         """Counts overlaps on patches; Dice is made of the sums over all of them."""
         patches = batch["labelled"]
-        assert patches.label is not None
+        if patches.label is None:
+            self._watch_loss(patches, batch_idx)
+            return
         logits = self.deployed(patches.image, patches.present)[0].float()
         self._validation.append(overlap_counts(logits, patches.label, self.labels))
+
+    def _watch_loss(self, patches: Batch, batch_idx: int) -> None:
+        """Where no label is read: the objective's own loss, with the same random numbers in every epoch."""
+        torch.manual_seed(_drawn(self.seed, batch_idx, self.global_rank))
+        terms = self.objective.step(self.network, {"unlabelled": patches}, self.progress)  # type: ignore[operator]
+        count = len(patches.case)
+        self.log("validation/loss", terms["loss"], prog_bar=True, sync_dist=True, batch_size=count)
 
     def on_validation_epoch_end(self) -> None:
         """Logs the Dice over all validation patches, the mean over the classes that occur."""
@@ -129,20 +140,5 @@ class SegmentationModule(L.LightningModule):
         self.steps_taken = int(checkpoint["steps_taken"])
 
 
-def overlap_counts(logits: Tensor, label: Tensor, labels: Labels) -> tuple[Tensor, Tensor]:
-    """Per class or region the voxels shared, and those of both masks added up; ignored voxels left out.
-
-    Args:
-        logits: ``(B, K, *S)``.
-        label: ``(B, 1, *S)`` codes.
-        labels: what the codes mean.
-    """
-    counted = label[:, 0] != IGNORE
-    best = None if labels.overlapping else logits.argmax(1)
-    shared, sizes = [], []
-    for row, codes in enumerate(labels.members):
-        reference = torch.isin(label[:, 0], torch.tensor(codes, device=label.device)) & counted
-        predicted = (logits[:, row] > 0 if best is None else best == row + 1) & counted
-        shared.append((reference & predicted).sum())
-        sizes.append(reference.sum() + predicted.sum())
-    return torch.stack(shared).double(), torch.stack(sizes).double()
+def _drawn(*key: int) -> int:
+    return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> 1)

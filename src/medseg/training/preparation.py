@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,6 +19,7 @@ from medseg.data.trainable import open_for_training, workers_for
 from medseg.data.verify import verify
 from medseg.errors import Problems, UserError
 from medseg.targets import constants
+from medseg.training.pretraining import pretrains, refuse_encoder
 from medseg.training.recipe import Recipe
 from medseg.training.run_folder import RunFolder
 
@@ -28,12 +29,12 @@ class Prepared:
     """Data ready for training.
 
     Attributes:
-        cohort: without the labels of test patients.
+        cohort: without the labels of test patients and of training patients beyond the label budget.
         split: who is trained on, validated on, tested on.
         plan: as it is in the run's folder.
         store: the preprocessed cases of training and validation.
         labelled: ids of the training cases that have a label.
-        unlabelled: ids of the training cases that have none.
+        unlabelled: ids of the training cases that have none, or whose label a pretraining does not read.
         validation: the validation cases of the fold.
     """
 
@@ -54,6 +55,7 @@ def prepare(recipe: Recipe, run: RunFolder, console: Console) -> Prepared:
         UserError: the fold has no labelled training case, or no validation case.
     """
     cohort, split = open_for_training(recipe.data, recipe.split, run.split)
+    cohort = split.blind(cohort, recipe.fold)
     if recipe.training.verify:
         _verify(cohort, split, console)
     if not run.split.exists():
@@ -62,12 +64,14 @@ def prepare(recipe: Recipe, run: RunFolder, console: Console) -> Prepared:
     if "unlabelled" not in constants(recipe.objective["_target_"])["STREAMS"]:
         train = tuple(case for case in train if case.labelled)
     validation = split.cases(cohort, recipe.fold, "validation")
+    if pretrains(recipe):
+        cohort = cohort.without_labels([case.id for case in cohort.cases])
+        train, validation = (tuple(cohort.case(c.id) for c in part) for part in (train, validation))
     labelled = tuple(case.id for case in train if case.labelled)
-    for name, cases in (("train", labelled), ("validation", validation)):
-        if not cases:
-            problem = f"fold {recipe.fold} has no labelled {name} case"
-            raise UserError("split", problem, "add labels, or change split.folds")
+    _refuse_empty(recipe, train, labelled, validation)
     plan = _plan(recipe, run, cohort, train)
+    held_out = {*split.test_patients, *(case.patient for case in validation)}
+    refuse_encoder(recipe, run, plan, cohort.name, held_out)
     store = build_store(
         cohort,
         (*train, *validation),
@@ -80,6 +84,23 @@ def prepare(recipe: Recipe, run: RunFolder, console: Console) -> Prepared:
     counts = {"train": len(labelled), "unlabelled": len(unlabelled), "validation": len(validation)}
     run.note(cases=counts, cohort=cohort.name, split_hash=split.hash, store=store.key)
     return Prepared(cohort, split, plan, store, labelled, unlabelled, validation)
+
+
+def _refuse_empty(
+    recipe: Recipe, train: Sequence[Case], labelled: Sequence[str], validation: Sequence[Case]
+) -> None:
+    if pretrains(recipe):
+        if not train:
+            raise UserError("split", f"fold {recipe.fold} has no training case", "change split.folds")
+        return
+    for name, cases in (("train", labelled), ("validation", validation)):
+        if not cases:
+            problem = f"fold {recipe.fold} has no labelled {name} case"
+            raise UserError("split", problem, "add labels, or change split.folds")
+    if "unlabelled" in constants(recipe.objective["_target_"])["STREAMS"] and len(labelled) == len(train):
+        problem = f"learns from unlabelled cases too, and all {len(train)} of fold {recipe.fold} have labels"
+        fix = "give split.labelled=N so that N patients keep theirs, or objective=supervised"
+        raise UserError("objective", problem, fix)
 
 
 def _verify(cohort: Cohort, split: Split, console: Console) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,11 @@ Spec = dict[str, Any]
 
 ELSEWHERE = ("runs", "id", "tracking")
 """Keys that say where a run's files go and not what it computes: they are no part of its id."""
+
+
+def id_of(config: Mapping[str, Any]) -> str:
+    """The id of a run that was given none, from its frozen configuration."""
+    return value_hash({key: value for key, value in config.items() if key not in ELSEWHERE})[:10]
 
 
 @dataclass(frozen=True)
@@ -59,10 +65,7 @@ class Recipe:
     @property
     def run_id(self) -> str:
         """The id given, or one made of all that the run computes: the same command, the same id."""
-        if self.id:
-            return self.id
-        computed = {key: value for key, value in self.config.items() if key not in ELSEWHERE}
-        return value_hash(computed)[:10]
+        return self.id or id_of(self.config)
 
     @property
     def folder(self) -> Path:

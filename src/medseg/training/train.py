@@ -8,12 +8,14 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from medseg.evaluation.report import write_report
 from medseg.inference.bundle import save_bundle
 from medseg.training.assess import assess
 from medseg.training.checkpoints import newest_whole
 from medseg.training.console import open_console, quieten
 from medseg.training.fitting import Fitting
 from medseg.training.preparation import Prepared, prepare
+from medseg.training.pretraining import pretrains, publish_encoder, seen_by_encoder
 from medseg.training.recipe import Recipe
 from medseg.training.run_folder import RunFolder
 
@@ -44,20 +46,29 @@ def train(**choices: Any) -> Path:
         prepared = prepare(recipe, run, console)
         if not run.model.is_dir():
             _fit(recipe, run, prepared, console)
-        report = assess(
-            run,
-            prepared.cohort,
-            prepared.validation,
-            "validation",
-            recipe.inference,
-            recipe.evaluation,
-            console,
-        )
+        report = _report(recipe, run, prepared, console)
         run.note(status="finished")
         console.print(f"report {report}", soft_wrap=True)
+        if pretrains(recipe):
+            console.print(f"to start from this encoder: finetuning.pretrained={run.path}", soft_wrap=True)
     finally:
         run.release()
     return run.path
+
+
+def _report(recipe: Recipe, run: RunFolder, prepared: Prepared, console: Console) -> Path:
+    """With scores of the validation cases, where there is something to score."""
+    if pretrains(recipe):
+        return write_report(run.path, settings=recipe.evaluation)
+    return assess(
+        run,
+        prepared.cohort,
+        prepared.validation,
+        "validation",
+        recipe.inference,
+        recipe.evaluation,
+        console,
+    )
 
 
 def _fix_threads(recipe: Recipe, run: RunFolder) -> None:
@@ -90,15 +101,22 @@ def _fit(recipe: Recipe, run: RunFolder, prepared: Prepared, console: Console) -
 def _publish(
     recipe: Recipe, run: RunFolder, prepared: Prepared, network: torch.nn.Module, fitting: Fitting
 ) -> None:
-    seen = [prepared.cohort.case(case) for case in (*prepared.labelled, *prepared.unlabelled)]
+    cohort = prepared.cohort
+    seen = [cohort.case(case) for case in (*prepared.labelled, *prepared.unlabelled)]
+    patients = {case.patient for case in seen}
+    patients |= seen_by_encoder(run, cohort.name, {case.patient for case in cohort.cases})
+    if pretrains(recipe):
+        publish_encoder(recipe, run, prepared.plan, cohort.name, patients, network)
+        run.note(status="trained", minutes=round(fitting.local.minutes, 2))
+        return
     save_bundle(
         run.model,
         network,
         recipe.network,
         recipe.fusion,
         prepared.plan,
-        prepared.cohort.labels,
-        prepared.cohort.name,
+        cohort.labels,
+        cohort.name,
         provenance={
             "split": prepared.split.hash,
             "fold": recipe.fold,
@@ -107,9 +125,9 @@ def _publish(
             "git": run.record.get("git"),
             "steps": run.record["steps"],
         },
-        patients={case.patient for case in seen},
+        patients=patients,
         flip_axes=fitting.flip_axes,
         missing_modalities=recipe.augmentation.modality_dropout_probability > 0
-        or any(len(case.images) < len(prepared.cohort.modalities) for case in seen),
+        or any(len(case.images) < len(cohort.modalities) for case in seen),
     )
     run.note(status="trained", minutes=round(fitting.local.minutes, 2))

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from medseg.config.compose import compose
+from medseg.config.freeze import frozen
+from medseg.training.recipe import id_of
 
 FINDS = ["network=mask_rcnn", "objective=instances"]
 DROPOUT = "augmentation.modality_dropout_probability=0.3"
@@ -83,3 +85,25 @@ def test_only_what_would_be_legal_is_named_instead_of_a_fusion() -> None:
         assert all(told(*others, f"network={name}") == [] for name in networks)
     assert fixes(["network=dynunet", "fusion=mid"])[0] == {"early", "late"}
     assert fixes([*FINDS, "fusion=mid"]) == ({"early"}, set())
+
+
+@pytest.mark.parametrize("known", ["id", "hash"])
+@pytest.mark.parametrize("kept", ["checkpoints/00000010-ab.ckpt", "model/model.json"])
+def test_a_run_that_goes_on_does_not_need_the_file_it_began_with(
+    tmp_path: Path, known: str, kept: str
+) -> None:
+    file = tmp_path / "weights.pth"
+    file.write_bytes(b"read once")
+    words = ["network=smp_resnet50", f"network.weights={file}", f"runs={tmp_path / 'runs'}", "name=study"]
+    words += ["id=one"] if known == "id" else []
+    composed = compose("train", words)
+    assert composed.problems == ()
+    run = tmp_path / "runs" / "study" / ("one" if known == "id" else id_of(frozen(composed.config)))
+    file.unlink()
+    assert told(*words) == [f"network.weights: {file} is not a file; give a .safetensors or .pth file, "
+                            "imagenet or null"]  # fmt: skip
+    (run / kept).parent.mkdir(parents=True)
+    (run / kept).touch()
+    assert told(*words) == []
+    (other,) = told(*words, "name=other")
+    assert other.startswith("network.weights: ")

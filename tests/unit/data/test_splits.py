@@ -42,14 +42,15 @@ def test_a_split_is_a_balanced_partition_of_patients(rows, folds, share, seed):
         assert len(labelled) - max(1, round(share * len(labelled))) < folds
         return
     assert set(split.patients) == {case.patient for case in cohort.cases}
-    dealt = Counter(part for part in split.patients.values() if isinstance(part, int))
+    dealt = Counter(dict.fromkeys(range(folds), 0))
+    dealt.update(part for part in split.patients.values() if isinstance(part, int))
     assert max(dealt.values()) - min(dealt.values()) <= 1
     centre_of = {case.patient: case.centre for case in cohort.cases}
     for centre in set(centre_of.values()):
         per_fold = Counter(dict.fromkeys(range(folds), 0))
         per_fold.update(f for p, f in split.patients.items() if isinstance(f, int) and centre_of[p] == centre)
         assert max(per_fold.values()) - min(per_fold.values()) <= 1
-    assert len(split.test_patients) == (max(1, round(share * len(labelled))) if share else 0)
+    assert len(split.test_patients) == (max(1, round(share * len(labelled))) if share and labelled else 0)
     for fold in range(folds):
         parts = {part: split.cases(cohort, fold, part) for part in ("train", "validation", "test")}
         people = {part: {case.patient for case in cases} for part, cases in parts.items()}

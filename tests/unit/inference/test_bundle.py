@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 from medseg.contracts import Labels
 from medseg.errors import UserError
 from medseg.files import file_hash
+from medseg.inference.assemble import assemble_network
 from medseg.inference.bundle import Bundle, save_bundle
 from medseg.inference.manifest import MAX_BYTES, seal
 
@@ -299,3 +300,18 @@ def test_modalities_must_be_those_of_the_plan(make_bundle):
 def test_regions_survive(make_bundle):
     labels = Labels(("WT", "ET"), ((1, 4), (4,)), overlapping=True, ignore=9)
     assert Bundle.load(make_bundle(labels=labels)).labels == labels
+
+
+def test_a_bundle_needs_no_file_of_pretrained_weights(tmp_path):
+    plan = flat_plan(patch_size=(32, 32), multiple=32)
+    spec = {
+        "_target_": "medseg.networks.smp_unet.SMPUNet",
+        "encoder_name": "tu-mobilenetv3_small_100",
+        "weights": str(tmp_path / "gone.safetensors"),
+        "weights_sha256": "0" * 64,
+    }
+    network = assemble_network(spec, EARLY, plan, TWO_CLASSES)
+    parts = (network, spec, EARLY, plan, TWO_CLASSES, "toy", {"fold": 0})
+    folder = save_bundle(tmp_path / "model", *parts, patients=["p1"])
+    again = Bundle.load(folder).network().state_dict()
+    assert all(torch.equal(value, again[name]) for name, value in network.state_dict().items())

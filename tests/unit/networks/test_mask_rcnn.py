@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models.detection import MaskRCNN as Original
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
@@ -20,6 +21,7 @@ from medseg.contracts import Encoder, InstanceNetwork, Instances, Topology
 from medseg.errors import UserError
 from medseg.files import file_hash
 from medseg.fusion.early import EarlyFusion
+from medseg.networks.cost import most_gflop
 from medseg.networks.instance_network import MaskRCNNNetwork
 from medseg.networks.mask_rcnn import MaskRCNN
 from medseg.networks.paste_masks import Detections, as_logits, class_probabilities, paste
@@ -323,3 +325,31 @@ def test_one_object_reaches_as_far_as_its_mask() -> None:
 def test_one_channel_has_no_class() -> None:
     with pytest.raises(UserError, match="exclusive classes"):
         MaskRCNN(TOPOLOGY, **SMALL).whole(1, 1, False)
+
+
+def test_its_objects_are_outlined_as_its_map_is() -> None:
+    network = make(score_threshold=0.0).eval()
+    image = draw()
+    for masks, labels, scores in network.objects(image, 0.2):
+        assert masks.dtype == torch.bool
+        assert masks.shape == (len(labels), 64, 64)
+        assert len(scores) == len(labels)
+        assert all(scores >= 0.2)
+    (found, *_), ((masks, labels, _), *_) = network.detect(image), network.objects(image, 0.0)
+    assert torch.equal(labels, found.labels)
+    for k in range(len(labels)):
+        sure = Detections(found.boxes[[k]], found.labels[[k]], torch.ones(1), found.masks[[k]])
+        probability = class_probabilities(sure, 2, (64, 64))[labels[k] - 1]
+        assert torch.equal(masks[k], probability > 0.5)
+
+
+def test_what_it_costs_at_most_is_what_it_costs_with_all_objects() -> None:
+    options = {"score_threshold": 0.0, "nms_threshold": 0.99, "proposals": 20, "detections": 10}
+    network = make(**options).eval()
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        (found,) = network.detect(draw(1))
+    assert len(found.labels) == 10
+    most = most_gflop(
+        lambda: EarlyFusion(MaskRCNN(TOPOLOGY, **(SMALL | options)), 2, 3, False), (1, 2, 64, 64)
+    )
+    assert most == pytest.approx(counter.get_total_flops() / 1e9, rel=1e-6)

@@ -134,7 +134,9 @@ def test_in_plane_plans_keep_slices_whole(make_queue: Make, store: Store) -> Non
     assert not np.array_equal(sample.image, other.image)
 
 
-QUIET = replace(EVERYTHING, noise_probability=0.0, modality_dropout_probability=0.5)
+QUIET = replace(
+    EVERYTHING, noise_probability=0.0, synthesis_probability=0.0, modality_dropout_probability=0.5
+)
 
 
 @pytest.mark.parametrize("changed", [QUIET, AugmentationSettings.off(), AugmentationSettings()])

@@ -33,6 +33,10 @@ def test_defaults_are_sound() -> None:
         ({"low_resolution_range": (0.5, 2.0)}, "low_resolution_range"),
         ({"gamma_range": (float("nan"), 1.0)}, "gamma_range"),
         ({"noise_std": (-0.1, 0.1)}, "noise_std"),
+        ({"synthesis_clusters": (0, 3)}, "synthesis_clusters"),
+        ({"synthesis_std": (0.2, 0.1)}, "synthesis_std"),
+        ({"synthesis_blur": (0.0, 1.0)}, "synthesis_blur"),
+        ({"remap_points": 1}, "remap_points"),
     ],
 )
 def test_each_problem_names_its_field(wrong: dict[str, Any], field: str) -> None:

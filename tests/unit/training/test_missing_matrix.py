@@ -19,7 +19,7 @@ from medseg.evaluation.metrics import METRICS
 from medseg.evaluation.summary import Summary, summarise
 from medseg.evaluation.table import missing_table
 from medseg.inference.patients import SeenPatients
-from medseg.training.assess import refuse_seen
+from medseg.training.assess import scorable
 from medseg.training.missing_matrix import subsets
 
 NAMES = st.lists(st.text("abc+ ", min_size=1, max_size=3), min_size=1, max_size=5, unique=True)
@@ -92,7 +92,10 @@ class Trained:
 
 def test_a_patient_that_was_trained_on_is_refused_before_anything_is_predicted() -> None:
     bundle = Trained(SeenPatients.of(["p1", "p2"]))
-    cases = [Case(f"c{n}", f"p{n}", {"t1": Path("x.nii")}) for n in (3, 4)]
-    refuse_seen(bundle, cases)  # type: ignore[arg-type]
+    cases = [Case(f"c{n}", f"p{n}", {}, Path("label.nii")) for n in (3, 4)]
+    bare = Case("c5", "p5", {})
+    assert scorable(bundle, [*cases, bare], "test") == cases  # type: ignore[arg-type]
     with pytest.raises(UserError, match="trained on 1 of its patients"):
-        refuse_seen(bundle, [*cases, Case("c1", "p1", {})])  # type: ignore[arg-type]
+        scorable(bundle, [*cases, Case("c1", "p1", {}, Path("label.nii"))], "test")  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="part: test has no labelled case"):
+        scorable(bundle, [bare], "test")  # type: ignore[arg-type]

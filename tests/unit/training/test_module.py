@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from medseg.contracts import IGNORE, Labels
 from medseg.training.budget import SHARE, steps_for
-from medseg.training.module import overlap_counts
+from medseg.training.overlap_counts import overlap_counts
 from medseg.training.volumes import look_epochs
 
 

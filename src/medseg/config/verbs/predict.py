@@ -7,6 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from medseg.errors import UserError
+from medseg.inference.manifest import ENCODER_MANIFEST, MANIFEST
 from medseg.inference.predict import predict_folder
 from medseg.inference.settings import InferenceSettings
 
@@ -23,6 +24,6 @@ def predict(
 def _bundle(path: Path) -> Path:
     """The bundle itself, or the one in a run's folder."""
     for folder in (path, path / "model"):
-        if (folder / "model.json").is_file():
+        if any((folder / name).is_file() for name in (MANIFEST, ENCODER_MANIFEST)):
             return folder
     raise UserError("model", f"there is no model in {path}", "give a run's folder or its folder model")

@@ -1,15 +1,25 @@
-"""All changes of intensity, in nnU-Net's order, on the modalities that a case has."""
+"""All changes of intensity, on the modalities that a case has: a new contrast first, then nnU-Net's order."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medseg.patches.augment import bias_field, blur, brightness, contrast, gamma, low_resolution, noise
+from medseg.patches.augment import (
+    bias_field,
+    blur,
+    brightness,
+    contrast,
+    gamma,
+    low_resolution,
+    noise,
+    remap,
+    synthesis,
+)
 from medseg.patches.settings import AugmentationSettings
 
 Change = (
@@ -20,6 +30,8 @@ Change = (
     | gamma.Gamma
     | low_resolution.LowResolution
     | noise.Noise
+    | remap.Remap
+    | synthesis.Synthesis
 )
 
 _APPLY: dict[type[Any], Callable[[NDArray[np.float32], Any], None]] = {
@@ -30,6 +42,7 @@ _APPLY: dict[type[Any], Callable[[NDArray[np.float32], Any], None]] = {
     gamma.Gamma: gamma.apply,
     low_resolution.LowResolution: low_resolution.apply,
     noise.Noise: noise.apply,
+    remap.Remap: remap.apply,
 }
 
 
@@ -60,10 +73,23 @@ def draw(rng: np.random.Generator, settings: AugmentationSettings, channels: Cha
         gamma.draw(rng, settings, present, inverted=True),
         gamma.draw(rng, settings, present, inverted=False),
     ]
-    return [change for change in drawn if change is not None]
+    # Drawn last, so that the numbers above are the same with and without; done first.
+    new = [synthesis.draw(rng, settings, present, axes), remap.draw(rng, settings, present)]
+    return [change for change in [*new, *drawn] if change is not None]
 
 
-def apply(image: NDArray[np.float32], changes: list[Change]) -> None:
-    """Applies them to ``(M, *S)`` one after the other, in place."""
+def apply(
+    image: NDArray[np.float32], changes: Sequence[Change], label: NDArray[np.uint8] | None = None
+) -> None:
+    """Applies them to ``(M, *S)`` one after the other, in place.
+
+    Args:
+        image: of one patch.
+        changes: as they were drawn.
+        label: ``(*S)`` codes of the same patch, for changes that look at them; it is not changed.
+    """
     for change in changes:
-        _APPLY[type(change)](image, change)
+        if isinstance(change, synthesis.Synthesis):
+            synthesis.apply(image, change, label)
+        else:
+            _APPLY[type(change)](image, change)

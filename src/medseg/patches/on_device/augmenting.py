@@ -44,7 +44,7 @@ def augment(batch: RegionBatch) -> Batch:
             crop.apply(one, voxels, codes, deep, deep_label)
         if batch.warp is not None:
             warp.apply(batch.warp, voxels, codes, deep, deep_label)
-        chain.apply(image, batch.chain)
+        chain.apply(image, batch.chain, label)
     return Batch(image, label, batch.present, batch.index, batch.case)
 
 

@@ -54,7 +54,7 @@ def on_cpu(
         label = sample.label[0].reshape(image.shape[1:])
         shown = spatial.Source(source.image, source.label, one.present)
         spatial.apply(shown, spatial.Target(image, label), one.start, one.spatial, rules)
-        intensity.apply(sample.image, list(one.changes))
+        intensity.apply(sample.image, list(one.changes), sample.label[0])
     return batch
 
 

@@ -31,11 +31,12 @@ GEOMETRY = replace(
         if name.split("_")[0] in ("rotation", "scaling", "elastic", "flip")
     },
 )
-# All but noise, which is the device's own.
+# All but noise and what is made of it, which is the device's own.
 ALL = AugmentationSettings(
     **{
         **{name: 0.7 for name in vars(MOVED) if name.endswith("_probability")},
         "noise_probability": 0.0,
+        "synthesis_probability": 0.0,
         "rotation_degrees": (180.0, 180.0, 180.0),
         "elastic_displacement": (0.1, 0.4),
         "blur_sigma": (0.4, 2.5),
@@ -164,7 +165,7 @@ def test_on_cuda_nothing_waits_and_nothing_stays_behind(patch: tuple[int, ...], 
 
     Without noise: its generators need a GPU.
     """
-    changed = replace(ALWAYS, noise_probability=0.0)
+    changed = replace(ALWAYS, noise_probability=0.0, synthesis_probability=0.0)
     mixed = [regions_of(changed, patch), regions_of(replace(STILL, flip_probability=1.0), patch)]
     for made in mixed:
         batch = made if labelled else replace(made, label=None, codes=None)

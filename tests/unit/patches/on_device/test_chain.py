@@ -18,6 +18,8 @@ from medseg.patches.augment import (
     intensity,
     low_resolution,
     noise,
+    remap,
+    synthesis,
 )
 from medseg.patches.on_device import chain
 from medseg.patches.settings import AugmentationSettings
@@ -31,7 +33,23 @@ def coefficients(dims: int) -> Any:
     return drawn
 
 
+def gaussians(channels: tuple[int, ...], dims: int) -> Any:
+    """Gaussians without width: the normals are the device's own."""
+    always = AugmentationSettings(synthesis_probability=1.0, synthesis_std=(0.0, 0.0))
+    drawn = synthesis.draw(np.random.default_rng(6), always, channels, tuple(range(dims)))
+    assert drawn is not None
+    return drawn
+
+
+def curves(_: int) -> Any:
+    drawn = remap.draw(np.random.default_rng(8), AugmentationSettings(remap_probability=1.0), (0, 1))
+    assert drawn is not None
+    return drawn
+
+
 CHANGES = {
+    "synthesis": lambda dims: gaussians((0, 2), dims),
+    "remap": curves,
     "bias_field": coefficients,
     "blur": lambda dims: blur.Blur((0, 1), (0.5, 3.1), tuple(range(dims))),
     "blur_in_plane": lambda _: blur.Blur((2,), (1.0,), (0, 1)),
@@ -47,11 +65,13 @@ CHANGES = {
 @pytest.mark.parametrize("name", CHANGES)
 def test_every_change_is_the_workers(name: str, space: tuple[int, ...]) -> None:
     drawn = CHANGES[name](len(space))
-    images = np.random.default_rng(0).standard_normal((2, 3, *space)).astype(np.float32)
+    rng = np.random.default_rng(0)
+    images = rng.standard_normal((2, 3, *space)).astype(np.float32)
+    label = rng.choice(np.array([0, 0, 1, 2, 255], np.uint8), (2, 1, *space))
     here = torch.from_numpy(images.copy())
-    chain.apply(here, chain.chain_of([[], [drawn]], 3, space))
+    chain.apply(here, chain.chain_of([[], [drawn]], 3, space), torch.from_numpy(label))
     expected = images.copy()
-    intensity.apply(expected[1], [drawn])
+    intensity.apply(expected[1], [drawn], label[1, 0])
     np.testing.assert_allclose(here.numpy(), expected, atol=2e-5)
     assert (here.numpy() != images).any()
     untouched = [m for m in range(3) if m not in drawn.channels]
@@ -59,9 +79,27 @@ def test_every_change_is_the_workers(name: str, space: tuple[int, ...]) -> None:
     np.testing.assert_array_equal(here[0], images[0])
 
 
+def test_the_gaussians_have_their_widths_and_need_no_label() -> None:
+    always = AugmentationSettings(
+        synthesis_probability=1.0, synthesis_mean=(0.5, 0.5), synthesis_std=(0.1, 0.1)
+    )
+    drawn = synthesis.draw(np.random.default_rng(0), always, (0, 1), (0, 1))
+    assert drawn is not None
+    image = torch.from_numpy(np.random.default_rng(1).exponential(size=(1, 2, 200, 200)).astype(np.float32))
+    old = image.clone()
+    chain.apply(image, chain.chain_of([[drawn]], 2, (200, 200)))
+    torch.testing.assert_close(image.std((2, 3)), old.std((2, 3)), rtol=1e-3, atol=0)
+    torch.testing.assert_close(image.mean((2, 3)), old.mean((2, 3)), rtol=1e-3, atol=1e-3)
+    assert abs(float(torch.corrcoef(image[0].flatten(1))[0, 1])) < 0.05
+    assert stats.skew(image[0, 0].numpy(), axis=None) == pytest.approx(0, abs=0.1)
+
+
 def test_constant_images_stay_finite() -> None:
     image = torch.full((1, 3, 6, 5, 4), 2.5)
-    changes = [CHANGES[name](3) for name in ("bias_field", "blur", "contrast", "low_resolution")]
+    changes = [
+        CHANGES[name](3)
+        for name in ("synthesis", "remap", "bias_field", "blur", "contrast", "low_resolution")
+    ]
     changes += [CHANGES[name](3) for name in ("gamma_inverted", "gamma")]
     chain.apply(image, chain.chain_of([changes], 3, (6, 5, 4)))
     np.testing.assert_allclose(image, 2.5, atol=1e-5)
