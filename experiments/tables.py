@@ -82,14 +82,15 @@ def values(runs: Sequence[Path], table: str, part: str, metric: str) -> tuple[Va
     return {key: mean(found) for key, found in every.items()}, [mean(found) for found in seeds.values()]
 
 
-def interval(found: Values) -> str:
+def interval(found: Values, digits: int = 3) -> str:
     """Mean and interval."""
     groups: dict[str, list[tuple[str, float]]] = defaultdict(list)
     for (_, patient, label), value in found.items():
         groups[label].append((patient, value))
     between = interval_of_mean(groups, RESAMPLES, 0.95, seed=0)
     average = mean(mean(value for _, value in group) for group in groups.values())
-    return f"{average:.3f}" if between is None else f"{average:.3f} ({between[0]:.3f} to {between[1]:.3f})"
+    told = [f"{value:.{digits}f}" for value in (average, *(between or ()))]
+    return told[0] if between is None else f"{told[0]} ({told[1]} to {told[2]})"
 
 
 def print_scores(
@@ -101,17 +102,26 @@ def print_scores(
         key: [values(runs, "cases.csv", part, metric) for metric in metrics] for key, runs in groups.items()
     }
     spread = "seeds" if all(len(each[0][1]) > 1 for each in found.values()) else "seed"
-    print(f"| {' | '.join(vary)} | runs | cases | Dice | {spread} | HD95 mm | Dice against {against} |")
-    print("|" + "---|" * (len(vary) + 6))
+    compared = [f"Dice against {against}"] if against else []
+    print(f"| {' | '.join([*vary, 'runs', 'cases', 'Dice', spread, 'HD95 mm', *compared])} |")
+    print("|" + "---|" * (len(vary) + 5 + len(compared)))
     for key, ((dice, seeds), (distance, _)) in sorted(found.items()):
         other = reference(found, key, vary, against)
-        row = ["-"]
+        row = ["-"] if against else []
         if other is not None and other != key:
             theirs = found[other][0][0]
             row = [interval({case: dice[case] - theirs[case] for case in dice.keys() & theirs.keys()})]
         told = " ".join(f"{value:.3f}" for value in seeds)
         told += f" (sd {stdev(seeds):.3f})" if len(seeds) > 1 else ""
-        cells = [*key, str(len(groups[key])), str(len(dice)), interval(dice), told, interval(distance), *row]
+        cells = [
+            *key,
+            str(len(groups[key])),
+            str(len(dice)),
+            interval(dice),
+            told,
+            interval(distance, 1),
+            *row,
+        ]
         print(f"| {' | '.join(cells)} |")
 
 
@@ -125,7 +135,7 @@ def reference(
     place = list(vary).index(setting)
     other = (
         *key[:place],
-        next((k[place] for k in found if value.lower() in k[place].lower()), ""),
+        next((k[place] for k in found if k[place].lower().startswith(value.lower())), ""),
         *key[place + 1 :],
     )
     return other if other in found else None

@@ -60,7 +60,7 @@ def test_an_encoder_is_pretrained_and_fine_tuned(
     assert record["status"] == "finished"
     assert (record["cases"]["train"], record["cases"]["unlabelled"]) == (0, 9)
     names = {name for _, name, _ in numbers(pre)}
-    assert {"train/loss", "validation/loss"} <= names
+    assert {"train/loss", "validation/loss", "probe/knn_dice", "probe/linear_dice"} <= names
     assert "validation/dice" not in names
 
     given = f"finetuning.pretrained={pre}"
@@ -93,7 +93,7 @@ def test_mid_fusion_is_pretrained_on_cases_that_lack_modalities(tmp_path: Path, 
 
 
 def test_labels_are_not_read(words: list[str], balls: Path, tmp_path: Path) -> None:
-    """Labels that say something else, on the same grid, change nothing."""
+    """Labels that say something else, on the same grid, change nothing but the probes."""
     import nibabel as nib
     import numpy as np
 
@@ -107,7 +107,10 @@ def test_labels_are_not_read(words: list[str], balls: Path, tmp_path: Path) -> N
     assert main([*again, f"data.root={moved}", "objective=simclr", "id=second"]) == 0
     first, second = (tmp_path / "runs" / "balls" / name for name in ("first", "second"))
     assert same(weights(first), weights(second))
-    assert numbers(first) == numbers(second)
+    probes = {name for _, name, _ in numbers(first) if name.startswith("probe/")}
+    assert probes == {"probe/knn_dice", "probe/linear_dice"}, "they alone look at labels"
+    kept = [[row for row in numbers(run) if row[1] not in probes] for run in (first, second)]
+    assert kept[0] == kept[1]
 
 
 def test_a_cohort_without_any_label_will_do(
@@ -122,7 +125,9 @@ def test_a_cohort_without_any_label_will_do(
     assert main([*again, "objective=masked_image_modelling", "id=pre"]) == 0
     run = tmp_path / "runs" / "balls" / "pre"
     assert json.loads((run / "record.json").read_text())["cases"]["unlabelled"] == 12
-    assert "validation/loss" not in {name for _, name, _ in numbers(run)}
+    names = {name for _, name, _ in numbers(run)}
+    assert "train/loss" in names
+    assert not any(name.startswith(("validation/", "probe/")) for name in names)
     capsys.readouterr()
     assert main([*again, "id=supervised"]) == 2
     assert "has no labelled train case; add labels" in capsys.readouterr().err

@@ -276,7 +276,7 @@ _RULES: tuple[tuple[tuple[str, ...], Callable[[Config], list[str]]], ...] = (
     (("network",), network_weights),
     (("finetuning", "network", "plan"), finetuned_stages),
     (("objective", "network", "fusion"), pretraining),
-    (("objective", "plan"), lone_patch),
+    (("objective", "plan", "training"), lone_patch),
     (("objective", "training"), stops_on_volumes),
     (("finetuning", "network", "fusion"), pretrained_encoder),
     (("queue",), _appended_on_device),

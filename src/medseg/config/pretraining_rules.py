@@ -33,11 +33,14 @@ def _without_encoder(config: Config, told: str) -> list[str]:
 
 def lone_patch(config: Config) -> list[str]:
     """A contrast needs other patches."""
-    least, size = of_choice(config, "objective").get("MIN_BATCH", 1), config["plan"].get("batch_size")
+    least, own = of_choice(config, "objective").get("MIN_BATCH", 1), "unlabelled_batch_size"
+    own_size = config["training"].get(own)
+    size = own_size or config["plan"].get("batch_size")
     if size is None or size >= least:
         return []
+    where = f"training.{own}" if own_size else "plan.batch_size"
     return [
-        f"plan.batch_size: {short(config, 'objective')} compares the patches of a batch and there is {size}; "
+        f"{where}: {short(config, 'objective')} compares the patches of a batch and there is {size}; "
         f"use {least} or more"
     ]
 

@@ -29,6 +29,7 @@ class MaskedImageModelling(Pretraining):
             can be told from another.
         penalty: ``l1`` or ``l2``.
         width: channels of the head that guesses.
+        probe_epochs: epochs between two probes of the encoder by labels of training patients; 0: none.
 
     Raises:
         UserError: an option out of range.
@@ -43,8 +44,9 @@ class MaskedImageModelling(Pretraining):
         together: bool = True,
         penalty: Penalty = "l1",
         width: int = 16,
+        probe_epochs: int = 10,
     ) -> None:
-        super().__init__(loss)
+        super().__init__(loss, probe_epochs=probe_epochs)
         if not 0 < hidden_share < 1:
             problem = f"{hidden_share} hides nothing or everything"
             raise UserError("objective.hidden_share", problem, "give a share between 0 and 1")

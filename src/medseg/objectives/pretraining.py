@@ -23,14 +23,21 @@ class Pretraining(nn.Module, ABC):
 
     Args:
         loss: goes unused, there are no labels.
+        probe_epochs: epochs between two probes of the encoder by training; 0 for none.
+
+    Raises:
+        UserError: it is negative.
     """
 
     STREAMS: ClassVar[tuple[str, ...]] = ("unlabelled",)
     DEEP_SUPERVISION: ClassVar[bool] = False
     PRETRAINS: ClassVar[bool] = True
 
-    def __init__(self, loss: Loss) -> None:
+    def __init__(self, loss: Loss, *, probe_epochs: int = 0) -> None:
         super().__init__()
+        if probe_epochs < 0:
+            raise UserError("objective.probe_epochs", f"{probe_epochs} is negative", "give 0 or more")
+        self.probe_epochs = probe_epochs
         self.deep_supervision = False
 
     def attach(self, network: nn.Module) -> None:

@@ -33,6 +33,7 @@ class SimCLR(Pretraining):
         local_weight: of the local contrast; 0 for none.
         local_level: the level of the encoder that it compares, 0 the finest, -1 the deepest.
         local_points: places per patch.
+        probe_epochs: epochs between two probes of the encoder by labels of training patients; 0: none.
 
     Raises:
         UserError: an option out of range.
@@ -54,8 +55,9 @@ class SimCLR(Pretraining):
         local_weight: float = 0.0,
         local_level: int = -2,
         local_points: int = 16,
+        probe_epochs: int = 10,
     ) -> None:
-        super().__init__(loss)
+        super().__init__(loss, probe_epochs=probe_epochs)
         _in_range("temperature", temperature, 1e-3, 10)
         _in_range("crop", crop, 0.5, 1)
         _in_range("flip", flip, 0, 1)
@@ -95,7 +97,9 @@ class SimCLR(Pretraining):
         left, right = gather_rows(torch.cat(rows.chunk(2), dim=1)).chunk(2, dim=1)
         if len(left) < 2:
             problem = "a batch of one patch has no others to contrast it with"
-            raise UserError("plan.batch_size", problem, "give plan.batch_size=2 or more")
+            raise UserError(
+                "plan.batch_size", problem, "give it, or training.unlabelled_batch_size, 2 or more"
+            )
         loss, matched = nt_xent(left, right, self.temperature)
         if not self.local_weight:
             return {"loss": loss, "matched": matched}

@@ -89,7 +89,7 @@ class CheckpointEveryEpoch(L.Callback):
     Args:
         folder: of the checkpoints.
         complete: writes numbers at a step unless they are there. (Lightning sets a callback's ``log``.)
-        looks: the epochs after which whole volumes are validated.
+        looks: the epochs after which whole volumes are validated, or a pretrained encoder is probed.
     """
 
     def __init__(self, folder: Path, complete: Log, looks: Collection[int]) -> None:
@@ -101,7 +101,8 @@ class CheckpointEveryEpoch(L.Callback):
         if not all(bool(torch.isfinite(weight).all()) for weight in pl_module.parameters()):
             where = f"step {trainer.global_step}"
             raise UserError(where, "a weight of the network is not finite", "lower optimizer.lr")
-        kinds = ("train/", "validation_volume/") if trainer.current_epoch in self.looks else ("train/",)
+        looked = ("validation_volume/", "probe/") if trainer.current_epoch in self.looks else ()
+        kinds = ("train/", *looked)
         numbers = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith(kinds)}
         numbers["epoch"] = float(trainer.current_epoch)
         self._last = {"step": trainer.global_step - 1, "numbers": numbers}

@@ -16,6 +16,7 @@ from medseg.data.plan import Plan
 from medseg.errors import UserError
 from medseg.inference.assemble import assemble_encoding, assemble_network
 from medseg.patches.datamodule import PatchDataModule
+from medseg.patches.loader import PatchLoader
 from medseg.patches.settings import AugmentationSettings
 from medseg.targets import build, constants
 from medseg.tracking.local import LocalLogger
@@ -29,6 +30,7 @@ from medseg.training.finite_loss import FiniteLoss
 from medseg.training.module import SegmentationModule
 from medseg.training.preparation import Prepared
 from medseg.training.pretraining import pretrains, start_from_encoder
+from medseg.training.probes import PROBED, Probes, probe_epochs
 from medseg.training.recipe import Recipe, Spec
 from medseg.training.run_folder import RunFolder
 from medseg.training.volumes import VolumeValidation, look_epochs
@@ -213,8 +215,19 @@ class Fitting:
                     pictures=self.recipe.tracking.overlays,
                 )
             )
+        if prepared.probed:
+            looks = probe_epochs(epochs, self.recipe.objective["probe_epochs"])
+            callbacks.append(Probes(self._probe_batches(), prepared.probed[::2], looks))
         checkpoints = CheckpointEveryEpoch(self.run.checkpoints, self.local.complete, looks)
         return [*callbacks, ConsoleProgress(self.console, steps), checkpoints]
+
+    def _probe_batches(self) -> PatchLoader:
+        """The same labelled patches each time."""
+        queue = self._queue(
+            bare(self.recipe.queue), self.prepared.probed, AugmentationSettings.off(), labelled=True
+        )
+        size = self.prepared.plan.batch_size
+        return PatchLoader({"labelled": queue}, {"labelled": size}, math.ceil(PROBED / size), fixed=True)
 
     def tell_waiting(self) -> None:
         """Keeps how long the step waited for data in the record, and says which knob to turn."""

@@ -20,6 +20,7 @@ from medseg.data.verify import verify
 from medseg.errors import Problems, UserError
 from medseg.targets import constants
 from medseg.training.pretraining import pretrains, refuse_encoder
+from medseg.training.probes import CASES
 from medseg.training.recipe import Recipe
 from medseg.training.run_folder import RunFolder
 
@@ -36,6 +37,7 @@ class Prepared:
         labelled: ids of the training cases that have a label.
         unlabelled: ids of the training cases that have none, or whose label a pretraining does not read.
         validation: the validation cases of the fold.
+        probed: ids of training cases whose labels a pretraining's probes look at, of as many patients.
     """
 
     cohort: Cohort
@@ -45,6 +47,7 @@ class Prepared:
     labelled: tuple[str, ...]
     unlabelled: tuple[str, ...]
     validation: tuple[Case, ...]
+    probed: tuple[str, ...] = ()
 
 
 def prepare(recipe: Recipe, run: RunFolder, console: Console) -> Prepared:
@@ -64,7 +67,9 @@ def prepare(recipe: Recipe, run: RunFolder, console: Console) -> Prepared:
     if "unlabelled" not in constants(recipe.objective["_target_"])["STREAMS"]:
         train = tuple(case for case in train if case.labelled)
     validation = split.cases(cohort, recipe.fold, "validation")
+    probed: dict[str, Case] = {}
     if pretrains(recipe):
+        probed = _probed(recipe, train)
         cohort = cohort.without_labels([case.id for case in cohort.cases])
         train, validation = (tuple(cohort.case(c.id) for c in part) for part in (train, validation))
     labelled = tuple(case.id for case in train if case.labelled)
@@ -74,16 +79,27 @@ def prepare(recipe: Recipe, run: RunFolder, console: Console) -> Prepared:
     refuse_encoder(recipe, run, plan, cohort.name, held_out)
     store = build_store(
         cohort,
-        (*train, *validation),
+        [probed.get(case.id, case) for case in (*train, *validation)],
         plan,
         cache=recipe.data.cache_folder,
         workers=workers_for((*train, *validation)),
-        with_labels=[c.id for c in (*train, *validation) if c.labelled],
+        with_labels=[*probed, *(c.id for c in (*train, *validation) if c.labelled)],
     )
     unlabelled = tuple(case.id for case in train if not case.labelled)
     counts = {"train": len(labelled), "unlabelled": len(unlabelled), "validation": len(validation)}
     run.note(cases=counts, cohort=cohort.name, split_hash=split.hash, store=store.key)
-    return Prepared(cohort, split, plan, store, labelled, unlabelled, validation)
+    return Prepared(cohort, split, plan, store, labelled, unlabelled, validation, tuple(probed))
+
+
+def _probed(recipe: Recipe, train: Sequence[Case]) -> dict[str, Case]:
+    """A labelled case each of the first few training patients; none where one could not ask another."""
+    first: dict[str, Case] = {}
+    for case in train:
+        if case.labelled:
+            first.setdefault(case.patient, case)
+    chosen = [first[patient] for patient in sorted(first)[:CASES]]
+    wanted = recipe.objective.get("probe_epochs", 0) and len(chosen) > 1
+    return {case.id: case for case in chosen} if wanted else {}
 
 
 def _refuse_empty(

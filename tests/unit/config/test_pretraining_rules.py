@@ -61,6 +61,9 @@ def test_a_batch_of_one_patch_is_refused_by_the_contrast_alone() -> None:
     assert told("objective=masked_image_modelling", "plan.batch_size=1") == []
     line = "plan.batch_size: SimCLR compares the patches of a batch and there is 1; use 2 or more"
     assert told("objective=simclr", "plan.batch_size=1") == [line]
+    assert told("objective=simclr", "plan.batch_size=1", "training.unlabelled_batch_size=8") == []
+    found = told("objective=simclr", "training.unlabelled_batch_size=1")
+    assert found == [line.replace("plan.batch_size", "training.unlabelled_batch_size")]
 
 
 def test_the_option_is_found_where_one_looks_for_it() -> None:

@@ -202,6 +202,7 @@ def test_the_head_gives_an_image_of_any_pyramid(dims: int) -> None:
     ("kind", "options", "where"),
     [
         (SimCLR, {"temperature": 0.0}, "objective.temperature"),
+        (SimCLR, {"probe_epochs": -1}, "objective.probe_epochs"),
         (SimCLR, {"crop": 0.4}, "objective.crop"),
         (SimCLR, {"flip": 1.5}, "objective.flip"),
         (SimCLR, {"cutout": 1.0}, "objective.cutout"),
