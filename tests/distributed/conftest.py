@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,3 +43,31 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     cohort = open_cohort(DataSettings(name="phantom", root=str(root), layout="phantom", phantom=asked))
     PLAN.save(root / "plan.yaml")
     return build_store(cohort, cohort.cases, PLAN, root / "cache").folder, root / "plan.yaml"
+
+
+WORLD, SECONDS = 2, 600  # only a hang takes so long
+Ranks = Callable[[str], list[Any]]
+
+
+@pytest.fixture(scope="session")
+def both_ranks(tmp_path_factory: pytest.TempPathFactory) -> Ranks:
+    """Runs ``FILE RANK FOLDER`` in a process per rank, and gives what each wrote to ``FOLDER/RANK.json``."""
+
+    def run(file: str) -> list[Any]:
+        folder = tmp_path_factory.mktemp("gloo")
+        processes = [
+            subprocess.Popen(
+                [sys.executable, file, str(rank), str(folder)], stderr=subprocess.PIPE, text=True
+            )
+            for rank in range(WORLD)
+        ]
+        try:
+            errors = [process.communicate(timeout=SECONDS)[1] for process in processes]
+        finally:
+            for process in processes:
+                process.kill()
+        codes = [process.returncode for process in processes]
+        assert codes == [0] * WORLD, "\n".join(error[-2000:] for error in errors)
+        return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(WORLD)]
+
+    return run

@@ -9,8 +9,8 @@ from __future__ import annotations
 import copy
 import datetime
 import json
-import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -103,20 +103,8 @@ def work(rank: int, folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, list[str]]]:
-    folder = tmp_path_factory.mktemp("gloo")
-    command = [sys.executable, __file__]
-    processes = [
-        subprocess.Popen([*command, str(rank), str(folder)], stderr=subprocess.PIPE, text=True)
-        for rank in range(WORLD)
-    ]
-    try:
-        errors = [process.communicate(timeout=SECONDS)[1] for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    assert [process.returncode for process in processes] == [0] * WORLD, "\n".join(e[-2000:] for e in errors)
-    return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(WORLD)]
+def found(both_ranks: Callable[[str], list[Any]]) -> list[dict[str, list[str]]]:
+    return both_ranks(__file__)
 
 
 @pytest.mark.parametrize("name", COMBINATIONS)

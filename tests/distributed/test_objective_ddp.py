@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import datetime
 import json
-import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -97,17 +97,8 @@ def work(rank: int, folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, float]]:
-    folder = tmp_path_factory.mktemp("gloo")
-    command = [sys.executable, __file__]
-    processes = [
-        subprocess.Popen([*command, str(rank), str(folder)], stderr=subprocess.PIPE, text=True)
-        for rank in range(WORLD)
-    ]
-    for process in processes:
-        _, told = process.communicate(timeout=SECONDS)
-        assert process.returncode == 0, told[-3000:]
-    return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(WORLD)]
+def found(both_ranks: Callable[[str], list[Any]]) -> list[dict[str, float]]:
+    return both_ranks(__file__)
 
 
 @pytest.mark.parametrize("name", NAMES)

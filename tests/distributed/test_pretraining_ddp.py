@@ -8,8 +8,8 @@ from __future__ import annotations
 import copy
 import datetime
 import json
-import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -165,21 +165,8 @@ def work(rank: int, folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    folder = tmp_path_factory.mktemp("gloo")
-    processes = [
-        subprocess.Popen(
-            [sys.executable, __file__, str(rank), str(folder)], stderr=subprocess.PIPE, text=True
-        )
-        for rank in range(WORLD)
-    ]
-    try:
-        errors = [process.communicate(timeout=SECONDS)[1] for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    assert [process.returncode for process in processes] == [0] * WORLD, "\n".join(e[-2000:] for e in errors)
-    return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(WORLD)]
+def found(both_ranks: Callable[[str], list[Any]]) -> list[dict[str, Any]]:
+    return both_ranks(__file__)
 
 
 def test_nt_xent_over_two_ranks_is_that_of_one_process(found: list[dict[str, Any]]) -> None:

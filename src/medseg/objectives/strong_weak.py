@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from medseg.contracts import Batch, Loss, Progress
 from medseg.errors import UserError
 from medseg.objectives.beliefs import cross_entropy, hardened, probabilities
-from medseg.objectives.semi_supervised import Taught, together
+from medseg.objectives.semi_supervised import Taught
 from medseg.objectives.views import boxes, mixed, strong
 
 
@@ -75,11 +75,8 @@ class StrongWeak(Taught):
                 weak = network(unlabelled.image, unlabelled.present)[0]
             rows, sure = hardened(probabilities(weak, self.labels), self.labels)
         views = [self._view(unlabelled, rows, sure) for _ in range(self.strong_views)]
-        image, present = together(labelled, unlabelled)
-        seen = torch.cat([image[: len(labelled.image)], *(view[0] for view in views)])
-        there = torch.cat(
-            [present[: len(labelled.image)], *[present[len(labelled.image) :]] * self.strong_views]
-        )
+        seen = torch.cat([labelled.image, *(view[0] for view in views)])
+        there = torch.cat([labelled.present, *[unlabelled.present] * self.strong_views])
         logits: tuple[Tensor, ...] = network(seen, there)
         strongly = logits[0][len(labelled.image) :].chunk(self.strong_views)
         second = torch.stack(

@@ -138,9 +138,7 @@ def _plan(recipe: Recipe, run: RunFolder, cohort: Cohort, cases: tuple[Case, ...
     settings = fit_network(recipe.plan, recipe.network)
     plan = make_plan(fingerprint(cohort, cases, workers_for(cases)), cohort.labels, settings)
     # a plan of a file knows nothing of this network
-    plan = replace(
-        plan, multiple=math.lcm(plan.multiple, constants(recipe.network["_target_"]).get("DIVISOR", 1))
-    )
+    plan = replace(plan, multiple=_multiple(plan.multiple, recipe.network))
     _refuse_plan(plan, recipe.network)
     plan.save(run.plan)
     return plan
@@ -151,7 +149,12 @@ def fit_network(settings: PlanSettings, network: Mapping[str, Any]) -> PlanSetti
     facts = constants(network["_target_"])
     dims = facts.get("DIMS", (2, 3))
     only = dims[0] if settings.spatial_dims == "auto" and len(dims) == 1 else settings.spatial_dims
-    return replace(settings, spatial_dims=only, multiple=math.lcm(settings.multiple, facts.get("DIVISOR", 1)))
+    return replace(settings, spatial_dims=only, multiple=_multiple(settings.multiple, network))
+
+
+def _multiple(asked: int, network: Mapping[str, Any]) -> int:
+    """What each axis of a patch must be a multiple of: as asked, and as the architecture needs."""
+    return math.lcm(asked, constants(network["_target_"]).get("DIVISOR", 1))
 
 
 def _refuse_plan(plan: Plan, network: Mapping[str, Any]) -> None:

@@ -96,6 +96,7 @@ def _fit(recipe: Recipe, run: RunFolder, prepared: Prepared, console: Console) -
     if trainer.is_global_zero:
         fitting.tell_waiting()
         _publish(recipe, run, prepared, module.deployed, fitting)
+        run.note(status="trained", minutes=round(fitting.local.minutes, 2))
 
 
 def _publish(
@@ -107,7 +108,6 @@ def _publish(
     patients |= seen_by_encoder(run, cohort.name, {case.patient for case in cohort.cases})
     if pretrains(recipe):
         publish_encoder(recipe, run, prepared.plan, cohort.name, patients, network)
-        run.note(status="trained", minutes=round(fitting.local.minutes, 2))
         return
     save_bundle(
         run.model,
@@ -130,4 +130,3 @@ def _publish(
         missing_modalities=recipe.augmentation.modality_dropout_probability > 0
         or any(len(case.images) < len(cohort.modalities) for case in seen),
     )
-    run.note(status="trained", minutes=round(fitting.local.minutes, 2))
