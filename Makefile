@@ -5,7 +5,7 @@ UV := $(BIN)/python -m uv
 READY := .venv/.ready
 BENCH := benchmarks/.venv
 
-.PHONY: help demo test test-all bench bench-lock lint lock env clean
+.PHONY: help demo test test-all bench bench-metrics bench-lock lint lock env clean
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -26,6 +26,10 @@ test-all: $(READY)
 ## make bench     the patch queue beside nnU-Net's loader, MONAI and TorchIO (25 minutes on 2 quiet cores)
 bench: $(BENCH)/.ready
 	$(BENCH)/bin/python benchmarks/patches.py
+
+## make bench-metrics  Dice, HD95 and surface Dice beside MONAI, DeepMind and SimpleITK (5 minutes)
+bench-metrics: $(BENCH)/.ready
+	$(BENCH)/bin/python benchmarks/metrics.py
 
 ## make bench-lock  resolves the peers anew into benchmarks/requirements.txt, all else as in requirements.lock
 bench-lock: .venv/.uv

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from medseg import __version__
-from medseg.errors import UserError
+from medseg.errors import UserError, explained
 
 
 class Words:
@@ -15,7 +15,7 @@ class Words:
 
     def __init__(self) -> None:
         self.verb: str | None = None
-        self.subject: str | None = None
+        self.subjects: list[str] = []
         self.overrides: list[str] = []
         self.config_dirs: list[str] = []
         self.allowed: list[str] = []
@@ -55,8 +55,8 @@ def read(arguments: Sequence[str]) -> Words:
             raise UserError(word, "is not a flag of medseg", "see medseg --help")
         elif words.verb is None:
             words.verb = word
-            if rest and not rest[0].startswith("-") and "=" not in rest[0]:
-                words.subject = rest.pop(0)
+            while rest and not rest[0].startswith("-") and "=" not in rest[0]:
+                words.subjects.append(rest.pop(0))
         else:
             words.overrides.append(word)
     return words
@@ -66,16 +66,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one verb.
 
     Returns:
-        0, or 1 where the verb found faults, 2 for bad input, 130 when interrupted.
+        0, or 1 where the verb found faults, 2 for bad input, 75 where a run was asked to stop and can go
+        on, 130 when interrupted.
     """
     try:
         return _main(read(sys.argv[1:] if arguments is None else arguments))
     except UserError as error:
         print(error, file=sys.stderr)
-        return 2
+        return error.code
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+    except Exception as error:
+        told = explained(error)
+        if told is None:
+            raise
+        print(told, file=sys.stderr)
+        return 2
 
 
 def _main(words: Words) -> int:
@@ -103,20 +110,35 @@ def _help(words: Words) -> str:
 
 
 def _after_subject(words: Words) -> list[str]:
-    """The words behind the verb, without its subject where it takes one."""
+    """The words behind the verb, without its subject where it takes one, or its subjects."""
+    return [*words.subjects[len(_subjects(words)) :], *words.overrides]
+
+
+def _subjects(words: Words) -> list[str]:
+    """The bare words right after the verb that it takes."""
     from medseg.config.verbs import VERBS
 
-    takes = words.verb is not None and VERBS[words.verb].subject
-    return words.overrides if words.subject is None or takes else [words.subject, *words.overrides]
+    verb = VERBS[words.verb] if words.verb else None
+    if verb is None or verb.subject is None:
+        return []
+    return words.subjects if verb.many else words.subjects[:1]
 
 
 def _overrides(words: Words) -> list[str]:
     """The overrides; a verb's subject sets the key that it stands for."""
     from medseg.config.verbs import VERBS
 
-    key = VERBS[words.verb].subject if words.verb else None
-    given = [f"{key}={words.subject}"] if key and words.subject is not None else []
+    given = _subjects(words)
+    if words.verb and given:
+        verb = VERBS[words.verb]
+        value = "[" + ",".join(map(_quoted, given)) + "]" if verb.many else given[0]
+        given = [f"{verb.subject}={value}"]
     return [*given, *_after_subject(words)]
+
+
+def _quoted(text: str) -> str:
+    """A text that the grammar of overrides takes as it stands."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def _known(verb: str) -> None:

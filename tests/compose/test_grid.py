@@ -39,8 +39,9 @@ CELLS = list(itertools.product(*(options(group) for group in ("network", "fusion
 
 @cache
 def chosen(group: str, option: str) -> dict[str, Any]:
-    """The configuration of ``train`` with one choice other than the default."""
-    return compose("train", [f"{group}={option}"]).config
+    """The configuration of ``train``, or of a verb with the group, with one choice other than the default."""
+    verb = next(verb for verb in ("train", *VERBS) if group in read_root(verb).defaults)
+    return compose(verb, [f"{group}={option}"]).config
 
 
 def cell(parts: tuple[str, ...], dims: int) -> dict[str, Any]:
@@ -62,12 +63,23 @@ def compose_default() -> dict[str, Any]:
 
 
 def company(group: str, option: str) -> list[str]:
-    """What a choice cannot be without: networks that find objects and objectives for them go together."""
-    constant = {"network": "INSTANCES", "objective": "NEEDS_INSTANCES"}
-    if group not in constant or not facts_of(group, option).get(constant[group], False):
-        return []
-    other = next(slot for slot in constant if slot != group)
-    return [next(f"{other}={name}" for name in options(other) if facts_of(other, name).get(constant[other]))]
+    """What a choice cannot be without: networks that find objects and objectives for them go together, and
+    what leaves tokens out needs a network that has some."""
+    for constant in (
+        {"network": "INSTANCES", "objective": "NEEDS_INSTANCES"},
+        {"objective": "NEEDS_TOKENS", "network": None},
+    ):
+        wanted = constant.get(group)
+        if wanted and facts_of(group, option).get(wanted, False):
+            other = next(slot for slot in constant if slot != group)
+            has = constant[other] or "GLOBAL_TOKENS"
+            return [next(f"{other}={name}" for name in options(other) if facts_of(other, name).get(has))]
+    return []
+
+
+def drops_features(objective: str) -> bool:
+    """Whether it works between an encoder and a decoder."""
+    return bool(chosen("objective", objective)["objective"].get("feature_dropout"))
 
 
 @pytest.mark.parametrize(("group", "option"), TRAIN, ids=[f"{g}={o}" for g, o in TRAIN])
@@ -96,8 +108,10 @@ def test_the_whole_grid(network: str, fusion: str, dims: int) -> None:
             continue
         of_objective = facts_of("objective", parts[3])
         legal = joined and finds == of_objective.get("NEEDS_INSTANCES", False)
-        if of_objective.get("PRETRAINS", False):
+        if of_objective.get("PRETRAINS", False) or drops_features(parts[3]):
             legal = legal and of_network["MODULAR"] and of_fusion.get("ENCODING", False)
+        if of_objective.get("NEEDS_TOKENS", False):
+            legal = legal and of_network.get("GLOBAL_TOKENS", False) and of_fusion.get("ONE_NETWORK", False)
         found = config_problems("train", cell(parts, dims))
         if legal:
             assert found == [], parts

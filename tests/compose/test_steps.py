@@ -166,8 +166,15 @@ def test_every_encoder_is_pretrained() -> None:
     able = {name for name in options("fusion") if facts_of("fusion", name).get("ENCODING", False)}
     cells = set(itertools.product(modular, able))
     assert cells
+    tokens = {
+        (network, fusion)
+        for network, fusion in cells
+        if facts_of("network", network).get("GLOBAL_TOKENS") and facts_of("fusion", fusion).get("ONE_NETWORK")
+    }
+    assert tokens
     for objective in {cell[0] for cell in PRETRAINED}:
-        assert {cell[1:] for cell in PRETRAINED if cell[0] == objective} == cells
+        expected = tokens if facts_of("objective", objective).get("NEEDS_TOKENS") else cells
+        assert {cell[1:] for cell in PRETRAINED if cell[0] == objective} == expected
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 
+from faults.conftest import forks  # noqa: F401
 from medseg.data.plan import Plan
 from medseg.data.settings import DataSettings
 from medseg.data.source import open_cohort
 from medseg.data.store import build_store
+from smoke.conftest import balls, cache, words  # noqa: F401
 
 MODALITIES = ("t1", "flair")
 PLAN = Plan(

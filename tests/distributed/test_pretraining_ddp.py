@@ -48,6 +48,8 @@ OBJECTIVES: dict[str, dict[str, Any]] = {
     "masked": {"_target_": "medseg.objectives.masked_image_modelling.MaskedImageModelling"},
 }
 CELLS = [f"{n} {f} {o}" for n in NETWORKS for f in FUSIONS for o in OBJECTIVES]
+OBJECTIVES["autoencoder"] = {"_target_": "medseg.objectives.masked_autoencoder.MaskedAutoencoder"}
+CELLS.append("unetr early autoencoder")
 
 
 class Trained(nn.Module):

@@ -45,10 +45,15 @@ def numbers(run: Path) -> list[tuple[int, str, float | None]]:
     return [(row["step"], row["name"], None if row["name"] == DATA_WAIT else row["value"]) for row in rows]
 
 
-@pytest.mark.parametrize("objective", ["simclr", "masked_image_modelling"])
+TRANSFORMER = ["network=unetr", "network.hidden_size=24", "network.blocks=2"]
+NETWORKS = {"masked_autoencoder": TRANSFORMER}
+
+
+@pytest.mark.parametrize("objective", ["simclr", "masked_image_modelling", "masked_autoencoder"])
 def test_an_encoder_is_pretrained_and_fine_tuned(
     objective: str, words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    words = [*words, *NETWORKS.get(objective, [])]
     runs = tmp_path / "runs" / "balls"
     assert main([*words, f"objective={objective}", "id=pre"]) == 0
     pre = runs / "pre"
@@ -133,8 +138,10 @@ def test_a_cohort_without_any_label_will_do(
     assert "has no labelled train case; add labels" in capsys.readouterr().err
 
 
-def test_killed_and_resumed_it_is_bit_identical(words: list[str], tmp_path: Path) -> None:
-    words = [*words, "objective=simclr", "training.steps=40", "training.epoch_steps=2", "training.threads=1"]
+@pytest.mark.parametrize("objective", ["simclr", "masked_autoencoder"])
+def test_killed_and_resumed_it_is_bit_identical(objective: str, words: list[str], tmp_path: Path) -> None:
+    words = [*words, f"objective={objective}", *NETWORKS.get(objective, [])]
+    words = [*words, "training.steps=40", "training.epoch_steps=2", "training.threads=1"]
     assert main([*words, "id=whole"]) == 0
     whole, killed = (tmp_path / "runs" / "balls" / name for name in ("whole", "killed"))
     process = subprocess.Popen(

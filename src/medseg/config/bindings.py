@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any
 
 from medseg.config.verbs import VERBS
@@ -43,6 +44,7 @@ PROVIDED = {
     "loss": ("labels",),
     "objective": ("loss",),
     "queue": ("store", "ids", "plan", "augmentation", "seed", "labelled"),
+    "postprocess": ("labels",),
 }
 """Part -> what medseg itself hands to its constructor."""
 
@@ -57,8 +59,9 @@ def root_class(verb: str) -> str:
     return VERBS[verb].root.replace(":", ".")
 
 
-def fields(group: str) -> dict[str, Parameter]:
-    """The fields of a settings group."""
+@cache
+def fields(group: str) -> Mapping[str, Parameter]:
+    """The fields of a settings group; their source is read once in a process."""
     return {p.name: p for p in parameters(SETTINGS[group])}
 
 

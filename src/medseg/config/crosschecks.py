@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from medseg.config.folders import options
+from medseg.config.halves_rules import perturbed_features
+from medseg.config.inference_rules import dropout_passes, finished_run
 from medseg.config.part_facts import Config, of_choice, of_option, short
 from medseg.config.pretrained_rules import finetuned_stages, network_weights
 from medseg.config.pretraining_rules import lone_patch, pretrained_encoder, pretraining, stops_on_volumes
+from medseg.config.rank_rules import sharded, shared_batch, synchronised_norm
 from medseg.config.yaml_guard import check_yaml
 from medseg.errors import UserError
 
@@ -276,9 +279,15 @@ _RULES: tuple[tuple[tuple[str, ...], Callable[[Config], list[str]]], ...] = (
     (("network",), network_weights),
     (("finetuning", "network", "plan"), finetuned_stages),
     (("objective", "network", "fusion"), pretraining),
+    (("objective", "network", "fusion"), perturbed_features),
     (("objective", "plan", "training"), lone_patch),
     (("objective", "training"), stops_on_volumes),
     (("finetuning", "network", "fusion"), pretrained_encoder),
+    (("training", "plan"), shared_batch),
+    (("training",), synchronised_norm),
+    (("training", "objective", "finetuning"), sharded),
+    (("inference", "network"), dropout_passes),
+    (("postprocess", "run", "missing"), finished_run),
     (("queue",), _appended_on_device),
     (("queue", "augmentation"), _dropped_modalities),
     (("queue", "plan"), _stacked_slices),

@@ -38,7 +38,8 @@ def verb_help(verb: str) -> str:
     root = read_root(verb)
     width = _width()
     subject = VERBS[verb].subject
-    words = f"{verb} {subject.upper()}" if subject else verb
+    shown = "FOLDER ..." if VERBS[verb].many else (subject or "").upper()
+    words = f"{verb} {shown}" if subject else verb
     lines = [f"usage: medseg {words} [key=value ...] [group=choice ...]", "", *root.summary, ""]
     if root.keys:
         lines += [

@@ -1,4 +1,4 @@
-"""Hydra's own node: what a configuration file may not change in it, and how medseg sets it."""
+"""Hydra's own node: what a configuration may not change in it."""
 
 from __future__ import annotations
 
@@ -7,24 +7,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from medseg.config.folders import read_root
-
 _UNTOUCHED = ("callbacks", "searchpath", "job.env_set", "job.env_copy")
 _TRUSTED = ("hydra_plugins.", "hydra._internal.core_plugins.", "optuna.samplers.", "logging.")
-
-
-def sweep_settings(verb: str) -> list[str]:
-    """What Hydra is told: nothing written outside ``runs``, neither folder nor logging changed."""
-    runs = "${runs}" if any(key.name == "runs" for key in read_root(verb).keys) else "runs"
-    return [
-        "hydra/job_logging=none",
-        "hydra/hydra_logging=none",
-        "hydra.output_subdir=null",
-        "hydra.job.chdir=false",
-        f"hydra.run.dir={runs}",
-        f"hydra.sweep.dir={runs}/.sweeps/${{now:%Y-%m-%d_%H-%M-%S}}",
-        "hydra.sweep.subdir=${hydra.job.num}",
-    ]
 
 
 def hydra_problems(node: DictConfig) -> list[str]:

@@ -16,7 +16,7 @@ from medseg.config.folders import groups, options, read_root
 from medseg.targets import nearest
 
 _SIMPLE = re.compile(r"^(?P<key>[+~]{0,2}[A-Za-z_][\w./@]*)=(?P<value>.*)$", re.DOTALL)
-_HYDRA_OK = ("hydra.launcher.", "hydra.sweeper.", "hydra.sweep.", "hydra/launcher", "hydra/sweeper")
+_HYDRA_OK = ("hydra.launcher.", "hydra.sweeper.", "hydra/launcher", "hydra/sweeper")
 
 
 @dataclass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from medseg.config.folders import options
 from medseg.config.part_facts import Config, of_choice, of_option, short
@@ -11,10 +12,37 @@ from medseg.errors import UserError
 
 
 def pretraining(config: Config) -> list[str]:
-    """Networks and fusions without one encoder to pretrain."""
-    if not of_choice(config, "objective").get("PRETRAINS", False):
+    """Networks and fusions without one encoder to pretrain, or without tokens where these are needed."""
+    objective = of_choice(config, "objective")
+    if not objective.get("PRETRAINS", False):
         return []
+    if objective.get("NEEDS_TOKENS", False):
+        return _without_tokens(config)
     return _without_encoder(config, f"objective: {short(config, 'objective')} pretrains an encoder and")
+
+
+def _without_tokens(config: Config) -> list[str]:
+    """Tokens can be left out only where each sees all others, in one encoder of all modalities."""
+    name, found = short(config, "objective"), []
+    if not of_choice(config, "network").get("GLOBAL_TOKENS", False):
+        able = [n for n in options("network") if of_option("network", n).get("GLOBAL_TOKENS", False)]
+        found.append(
+            f"objective: {name} leaves tokens of a transformer over the whole patch out and "
+            f"{short(config, 'network')} has no such tokens; use network={' or '.join(able)}, "
+            "or objective=masked_image_modelling"
+        )
+    if not _of_one(of_choice(config, "fusion")):
+        able = [n for n in options("fusion") if _of_one(of_option("fusion", n))]
+        found.append(
+            f"objective: {name} leaves the same tokens of all modalities out and {short(config, 'fusion')} "
+            f"has no encoder that sees them together; use fusion={' or '.join(able)}"
+        )
+    return found
+
+
+def _of_one(fusion: dict[str, Any]) -> bool:
+    """Whether a fusion has one encoder, which sees all modalities together."""
+    return bool(fusion.get("ENCODING", False) and fusion.get("ONE_NETWORK", False))
 
 
 def _without_encoder(config: Config, told: str) -> list[str]:

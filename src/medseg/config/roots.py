@@ -64,10 +64,11 @@ class PlanRoot:
 
 @dataclass(frozen=True)
 class PreprocessRoot:
-    """Root keys of ``preprocess``: as ``plan``, and the processes that share the work."""
+    """Root keys of ``preprocess``: as ``plan``, the processes that share the work, and which share of it."""
 
     fold: int = 0
     workers: int = 0
+    shard: str | None = None
 
     def problems(self) -> list[str]:
         """One line per value that cannot be used."""
@@ -75,20 +76,63 @@ class PreprocessRoot:
 
 
 @dataclass(frozen=True)
+class StatusRoot:
+    """Root keys of ``status``: the study's folder."""
+
+    study: str
+
+
+@dataclass(frozen=True)
 class PredictRoot:
-    """Root keys of ``predict``: bundles or run folders, the folder of scans, the folder to write."""
+    """Root keys of ``predict``: models or run folders, the folder of scans, the folder to write."""
 
     model: str | list[str]
     input: str
     output: str
     unseen: list[str] = field(default_factory=list)
+    shard: str | None = None
+
+
+TUNABLE = ("threshold", "dense_crf", "largest_component", "minimum_size", "fill_holes")
+"""Steps that `medseg tune` may try."""
+
+
+@dataclass(frozen=True)
+class TuneRoot:
+    """Root keys of ``tune``; ``conf/tune.yaml`` says what they mean."""
+
+    run: str | None = None
+    study: str | None = None
+    steps: list[str] = field(default_factory=list)
+    temperature: bool = True
+    noise: float = 2.0
+    least: float = 0.001
+
+    def problems(self) -> list[str]:
+        """One line per value that cannot be used."""
+        found = [
+            f"steps: {name!r} cannot be tuned; use some of {', '.join(TUNABLE)}"
+            for name in self.steps
+            if name not in TUNABLE
+        ]
+        if (self.run is None) == (self.study is None):
+            found.append("run: give either a run or a study; add run=FOLDER or study=FOLDER")
+        if not self.steps and not self.temperature:
+            found.append("steps: there is nothing to choose; name some, or use temperature=true")
+        if self.noise < 0:
+            found.append(f"noise: {self.noise:g} is negative; 2 standard errors are usual")
+        if self.least < 0:
+            found.append(f"least: {self.least:g} is negative; use 0 or more")
+        return found
 
 
 @dataclass(frozen=True)
 class EvaluateRoot:
-    """Root keys of ``evaluate``: a run and the part of its split, or a folder of predictions."""
+    """Root keys of ``evaluate``: a run and the part of its split, a study, or a folder of predictions."""
 
     run: str | None = None
+    study: str | None = None
+    vary: list[str] | None = None
     part: Literal["test", "validation"] = "validation"
     predictions: str | None = None
     output: str | None = None
@@ -98,9 +142,55 @@ class EvaluateRoot:
         """One line per value that cannot be used."""
         if self.missing is not None and self.run is None:
             return ["missing: needs a model to try; add run=FOLDER"]
-        if (self.run is None) == (self.predictions is None):
-            return ["run: give either a run or predictions; add run=FOLDER or predictions=FOLDER"]
+        if sum(given is not None for given in (self.run, self.study, self.predictions)) != 1:
+            return ["run: give one thing to score; add run=FOLDER, study=FOLDER or predictions=FOLDER"]
+        if self.study is not None and self.part != "validation":
+            return ["part: the folds of a study are scored on their validation cases; leave part out"]
+        if self.study is None and self.vary is not None:
+            return ["vary: tells the methods of a study apart; add study=FOLDER or leave it out"]
         return []
+
+
+@dataclass(frozen=True)
+class CompareRoot:
+    """Root keys of ``compare``; ``conf/compare.yaml`` says what they mean."""
+
+    runs: list[str]
+    part: str = "validation"
+    metrics: list[str] = field(default_factory=lambda: ["dice", "hd95"])
+    vary: list[str] | None = None
+    against: str | None = None
+    raters: str | None = "auto"
+    alpha: float = 0.05
+    bootstrap: int = 10_000
+    seed: int = 0
+    output: str | None = None
+
+    def problems(self) -> list[str]:
+        """One line per value that cannot be used."""
+        found = _not_negative(seed=self.seed)
+        if not self.runs:
+            found.append("runs: there is nothing to compare; write medseg compare FOLDER ...")
+        if not self.metrics:
+            found.append("metrics: there is none; give one or more, as [dice,hd95]")
+        if not 0 < self.alpha < 0.5:
+            found.append(f"alpha: {self.alpha:g} is out of range; give a number above 0 and below 0.5")
+        if not 100 <= self.bootstrap <= 1_000_000:
+            found.append(f"bootstrap: {self.bootstrap} is out of range; give 100 to 1000000")
+        return found
+
+
+@dataclass(frozen=True)
+class SyncRoot:
+    """Root keys of ``sync``: run folders or studies, and where their W&B runs go."""
+
+    runs: list[str]
+    entity: str | None = None
+    project: str | None = None
+
+    def problems(self) -> list[str]:
+        """One line per value that cannot be used."""
+        return [] if self.runs else ["runs: there is nothing to send; write medseg sync FOLDER ..."]
 
 
 @dataclass(frozen=True)

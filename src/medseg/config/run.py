@@ -28,10 +28,14 @@ def run(
         Problems: the configuration is wrong; nothing was imported, read or written.
     """
     folders = [Path(folder) for folder in config_dirs]
-    if multirun:
+    if multirun and not any(word.startswith("resume=") for word in overrides):
         from medseg.config.multirun import sweep
 
         return sweep(verb, overrides, folders, show=show)
+    if verb == "train" and any(word.startswith("resume=") for word in overrides):
+        from medseg.config.multirun import resume
+
+        return resume(overrides, folders)
     composed = compose(verb, overrides, folders).checked()
     if show:
         print(text_of(composed.config), end="")

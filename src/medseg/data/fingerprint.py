@@ -49,7 +49,8 @@ class CaseFacts:
     """One case, axes in canonical (RAS+) order.
 
     ``shape`` and ``cropped`` in voxels, ``spacing`` in mm, ``orientation`` as the file has it (``"LPS"``),
-    ``voxels`` code -> count or ``None`` without a label, ``images`` modality -> facts for those present.
+    ``voxels`` code -> count or ``None`` without a label, ``images`` modality -> facts for those present,
+    ``background`` the voxels that are labelled as such, neither a class nor ignored.
     """
 
     id: str
@@ -60,6 +61,7 @@ class CaseFacts:
     orientation: str
     voxels: Mapping[str, int] | None
     images: Mapping[str, ImageFacts]
+    background: int | None = None
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,14 @@ class Fingerprint:
             }
             for code, found in sorted(sizes.items())
         }
+
+    def class_voxels(self) -> dict[int, int]:
+        """Code -> voxels over all labelled cases, 0 for the background; ignored voxels are not counted."""
+        found: Counter[int] = Counter()
+        for case in self.cases:
+            if case.voxels is not None:
+                found.update({0: case.background or 0, **{int(c): n for c, n in case.voxels.items()}})
+        return dict(sorted(found.items()))
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""
@@ -229,14 +239,16 @@ def look_at(
     w, h, d = turned[next(iter(turned))].shape
     cw, ch, cd = (stop - start for start, stop in box)
     counts = None if label is None else np.bincount(label.array.ravel().astype(np.int64), minlength=256)
-    voxels = None
+    voxels = background = None
     sample: dict[str, NDArray[np.float64]] = {}
     if label is not None and counts is not None:
+        background = int(counts[0])
         voxels = {str(c): int(counts[c]) for c in range(1, len(counts)) if counts[c] and c != IGNORE}
         codes = turn(label.array, permutation, flips)
         sample = _sample(turned, (codes != 0) & (codes != IGNORE), samples, [seed, _number(case.id)])
     code = orientation_code(first.affine, case.id)
-    return CaseFacts(case.id, case.centre, (w, h, d), (cw, ch, cd), (i, j, k), code, voxels, images), sample
+    shapes = (w, h, d), (cw, ch, cd), (i, j, k)
+    return CaseFacts(case.id, case.centre, *shapes, code, voxels, images, background), sample
 
 
 def _number(name: str) -> int:

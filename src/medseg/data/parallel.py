@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 from medseg.errors import Problems, UserError
@@ -24,6 +24,48 @@ def _guarded(
         return number, None, str(error)
 
 
+def _by_itself(
+    function: Callable[[Item], Result], number: int, item: Item
+) -> tuple[int, Result | None, str | None]:
+    """In a new process for this item alone, so that one that dies is known."""
+    from joblib.externals.loky import ProcessPoolExecutor
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+    with ProcessPoolExecutor(1) as one:
+        try:
+            answer: tuple[int, Result | None, str | None] = one.submit(
+                _guarded, function, number, item
+            ).result()
+        except TerminatedWorkerError:
+            problem = "the process that worked on it was killed, twice; usually memory ran out"
+            return number, None, f"{_name(item)}: {problem}; free some, and run the same command again"
+        return answer
+
+
+def _name(item: object) -> str:
+    """The id of a case, or of the case that a tuple begins with."""
+    first = item[0] if isinstance(item, tuple) else item
+    return str(getattr(first, "id", first))
+
+
+def _all(
+    function: Callable[[Item], Result], items: Sequence[Item], processes: int
+) -> Iterator[tuple[int, Result | None, str | None]]:
+    """Every item's answer, as it comes. Where a process is killed, the rest is done one by one."""
+    from joblib import Parallel, delayed
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+    calls = (delayed(_guarded)(function, number, item) for number, item in enumerate(items))
+    waiting = set(range(len(items)))
+    try:
+        for answer in Parallel(n_jobs=processes, return_as="generator_unordered")(calls):
+            waiting.discard(answer[0])
+            yield answer
+    except TerminatedWorkerError:
+        for number in sorted(waiting):
+            yield _by_itself(function, number, items[number])
+
+
 def for_each(
     function: Callable[[Item], Result], items: Sequence[Item], workers: int, title: str
 ) -> list[Result]:
@@ -36,14 +78,12 @@ def for_each(
         title: of the progress bar, which is shown on a terminal only.
 
     Raises:
-        Problems: every `UserError` that a call raised, one line each.
+        Problems: every `UserError` that a call raised, one line each, and every item whose process was
+            killed also when it had one of its own.
     """
-    from joblib import Parallel, delayed
-
     # Starting processes costs seconds, which a handful of cases does not repay.
     processes = max(1, min(workers, len(items) // 4))
-    calls = (delayed(_guarded)(function, number, item) for number, item in enumerate(items))
-    done = Parallel(n_jobs=processes, return_as="generator_unordered")(calls)
+    done = _all(function, items, processes)
     results: dict[int, Result] = {}
     problems: list[str] = []
     for number, result, problem in _shown(done, len(items), title):

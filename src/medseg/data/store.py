@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 CODE_VERSION = 1
 """Raised whenever the same files and plan would give other arrays than before."""
 KEY_LENGTH = 16
+LOCK = ".lock"
+"""In the folder of a cohort's stores."""
 logger = logging.getLogger(__name__)
 
 
@@ -135,7 +137,7 @@ def build_store(
         Problems: every case that cannot be used, one line each.
     """
     _refuse(cohort, cases)
-    home = cache / _safe(cohort.name)
+    home = cache / safe_name(cohort.name)
     allowed = {case.id for case in cases} if with_labels is None else set(with_labels)
     cases = [case if case.id in allowed else _unlabelled(case) for case in cases]
     with _alone(home):
@@ -143,7 +145,7 @@ def build_store(
         hashes = SourceHashes(home / "source-hashes.json")
         hashes.learn((path for case in cases for path in case.files), max(workers, 2))
         hashes.save()
-        recipes = {case.id: _recipe(case, home, plan, cohort.labels, hashes) for case in cases}
+        recipes = {case.id: recipe_of(case, home, plan, cohort.labels, hashes) for case in cases}
         pairs = [(case, recipes[case.id]) for case in cases]
         todo = [pair for pair in pairs if open_case(pair[1].folder, pair[1].key) is None]
         make = partial(build_case, plan=plan, labels=cohort.labels)
@@ -168,9 +170,10 @@ class Recipe:
     stamps: Mapping[str, Stamp]
 
 
-def _recipe(case: Case, home: Path, plan: Plan, labels: Labels, hashes: SourceHashes) -> Recipe:
+def recipe_of(case: Case, home: Path, plan: Plan, labels: Labels, hashes: SourceHashes) -> Recipe:
+    """Where a case is stored, and what from."""
     key = case_key(case, plan, labels, hashes)
-    return Recipe(home / "cases" / f"{_safe(case.id)}-{key[:KEY_LENGTH]}", key, hashes.stamps(case.files))
+    return Recipe(home / "cases" / f"{safe_name(case.id)}-{key[:KEY_LENGTH]}", key, hashes.stamps(case.files))
 
 
 def _unlabelled(case: Case) -> Case:
@@ -221,7 +224,7 @@ def _write_store(home: Path, cohort: Cohort, plan: Plan, recipes: Mapping[str, R
     return folder
 
 
-def _safe(name: str) -> str:
+def safe_name(name: str) -> str:
     """A name that every file system takes; keys keep different names apart."""
     return re.sub(r"[^A-Za-z0-9._-]", "_", name)[:80].lstrip(".") or "case"
 
@@ -233,7 +236,7 @@ def _alone(home: Path) -> Iterator[None]:
 
     try:
         home.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(home / ".lock")
+        lock = FileLock(home / LOCK)
         try:
             lock.acquire(timeout=0)
         except Timeout:

@@ -30,6 +30,21 @@ def interval_of_mean(
     Returns:
         The two bounds, or ``None`` where fewer than two patients or no resamples leave none to give.
     """
+    means = resampled_means(values, resamples, seed)
+    return None if means is None else percentile_interval(means, confidence)
+
+
+def percentile_interval(means: NDArray[np.float64], confidence: float) -> Interval:
+    """The middle share of the resampled means."""
+    tail = (1.0 - confidence) / 2.0
+    low, high = np.nanquantile(means, [tail, 1.0 - tail])
+    return float(low), float(high)
+
+
+def resampled_means(
+    values: Mapping[str, Sequence[tuple[str, float]]], resamples: int, seed: int
+) -> NDArray[np.float64] | None:
+    """The means behind `interval_of_mean`, one per resample; ``None`` where it would give none."""
     patients = sorted({patient for group in values.values() for patient, _ in group})
     if len(patients) < 2 or resamples < 1:
         return None
@@ -39,16 +54,13 @@ def interval_of_mean(
         for patient, value in group:
             sums[place[patient], column] += value
             counts[place[patient], column] += 1
-    means = _resampled_means(sums, counts, resamples, seed)
-    tail = (1.0 - confidence) / 2.0
-    low, high = np.nanquantile(means, [tail, 1.0 - tail])
-    return float(low), float(high)
+    return _resampled_means(sums, counts, resamples, seed)
 
 
 def _resampled_means(
     sums: NDArray[np.float64], counts: NDArray[np.float64], resamples: int, seed: int
 ) -> NDArray[np.float64]:
-    times = _times_drawn(len(sums), resamples, seed)
+    times = times_drawn(len(sums), resamples, seed)
     means = []
     for start in range(0, resamples, _CHUNK):
         weights = times[start : start + _CHUNK].astype(np.float64)
@@ -61,7 +73,7 @@ def _resampled_means(
 
 
 @functools.lru_cache(maxsize=4)
-def _times_drawn(patients: int, resamples: int, seed: int) -> NDArray[np.uint16]:
+def times_drawn(patients: int, resamples: int, seed: int) -> NDArray[np.uint16]:
     """How often each resample holds each patient; a table of results asks for the same again and again."""
     generator = np.random.Generator(np.random.Philox(seed))
     return generator.multinomial(patients, np.full(patients, 1.0 / patients), size=resamples).astype(

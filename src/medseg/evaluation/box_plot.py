@@ -25,16 +25,23 @@ class Spread:
     note: str = ""
 
 
-def box_plot(rows: Sequence[Spread], x_title: str, zero_to_one: bool, higher_is_better: bool) -> Markup:
-    """A lying box per row over all its values, and every case as a dot.
+def box_plot(
+    rows: Sequence[Spread],
+    x_title: str,
+    zero_to_one: bool,
+    higher_is_better: bool,
+    mark: tuple[float, str] | None = None,
+) -> Markup:
+    """A lying box per row over all its values, and every case as a dot; ``mark`` is a named line across.
 
     Whiskers end at the last case within 1.5 times the box from it. Cases that were missed stand as
     crosses in a gutter on the bad side: their value is a penalty and would squeeze the axis.
     """
-    size = (560, 44 * len(rows) + 52)
-    marks = _span(rows, zero_to_one)
+    size = (560, 44 * len(rows) + (68 if mark else 52))
+    marks = _span(rows, zero_to_one, mark)
     bad_left = higher_is_better
-    left, right = 128 + (22 if bad_left else 0), size[0] - 70 - (0 if bad_left else 22)
+    room = _room(rows)
+    left, right = room + (22 if bad_left else 0), size[0] - 70 - (0 if bad_left else 22)
     across = Axis(marks[0], marks[-1], left, right)
     gutter = left - 16 if bad_left else right + 16
     floor = 44 * len(rows) + 8
@@ -45,15 +52,22 @@ def box_plot(rows: Sequence[Spread], x_title: str, zero_to_one: bool, higher_is_
         + text(across(mark), floor + 16, f"{mark:g}", "tick mid")
         for mark in marks
     ]
-    parts.append(text(right, floor + 34, x_title, "axis end"))
+    if mark is not None:
+        at = across(mark[0])
+        parts.append(
+            Markup('<line class="mark" x1="{0:.1f}" x2="{0:.1f}" y1="4" y2="{1}"/>').format(at, floor)
+        )
+        parts.append(text(at, floor + 34, mark[1], "note mid"))
+    parts.append(text(right, floor + (50 if mark else 34), x_title, "axis end"))
     for index, row in enumerate(rows):
-        parts.append(_box_row(row, f"s{index % 6}", 44 * index + 28, across, gutter))
+        parts.append(_box_row(row, f"s{index % 6}", 44 * index + 28, across, gutter, room))
         parts.append(text(size[0] - 4, 44 * index + 32, row.note, "tick end"))
     return svg(parts, size, x_title)
 
 
-def _span(rows: Sequence[Spread], zero_to_one: bool) -> list[float]:
+def _span(rows: Sequence[Spread], zero_to_one: bool, mark: tuple[float, str] | None) -> list[float]:
     values = [value for row in rows for _, value, missed in row.values if not missed]
+    values += [mark[0]] if mark else []
     if not values:
         return [0.0, 0.5, 1.0]
     if zero_to_one:
@@ -61,9 +75,16 @@ def _span(rows: Sequence[Spread], zero_to_one: bool) -> list[float]:
     return ticks(0.0, max(values), 5)
 
 
-def _box_row(row: Spread, tone: str, y: float, across: Axis, gutter: float) -> Markup:
-    name = row.label if len(row.label) <= 17 else row.label[:16] + "…"
-    parts = [text(116, y + 4, name, "name end", row.label)]
+def _room(rows: Sequence[Spread]) -> int:
+    """Pixels for the names: more where one is long."""
+    longest = max(len(row.label) for row in rows)
+    return 128 if longest <= 15 else min(192, 8 * longest + 12)
+
+
+def _box_row(row: Spread, tone: str, y: float, across: Axis, gutter: float, room: int) -> Markup:
+    most = room // 8
+    name = row.label if len(row.label) <= most else row.label[: most - 1] + "…"
+    parts = [text(room - 12, y + 4, name, "name end", row.label)]
     values = sorted(value for _, value, _ in row.values)
     if len(values) >= 4:
         parts.append(_box(values, y, across, tone))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medseg.errors import UserError
-from medseg.evaluation.metrics import Status
+from medseg.evaluation.metric import Status
 from medseg.files import atomic_path
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class Row:
         label: a class or a region.
         metric: a name from `METRICS`.
         value: in ``unit``; not a number where ``status`` is ``nan``.
-        unit: ``1``, ``mm`` or ``ml``.
+        unit: ``1``, ``mm``, ``ml`` or ``lesions``.
         status: ``ok``, ``nan`` (not averaged) or ``missed`` (exactly one of the masks is empty).
     """
 

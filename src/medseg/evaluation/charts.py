@@ -60,7 +60,7 @@ def line_chart(
     rows = ticks(min(y for _, y in points), max(y for _, y in points))
     across = Axis(columns[0], columns[-1], _LEFT, size[0] - _RIGHT)
     up = Axis(rows[0], rows[-1], size[1] - _BOTTOM, _TOP)
-    parts = [_grid(across, up, columns, rows), text(across.end, size[1] - 4, x_title, "axis end")]
+    parts = [grid(across, up, columns, rows), text(across.end, size[1] - 4, x_title, "axis end")]
     parts += [_line(line, index, across, up) for index, line in enumerate(series)]
     if mark_best:
         x, y = max(series[0].points, key=lambda point: point[1])
@@ -68,7 +68,8 @@ def line_chart(
     return svg(parts, size, f"{y_title} against {x_title}")
 
 
-def _grid(across: Axis, up: Axis, columns: Sequence[float], rows: Sequence[float]) -> Markup:
+def grid(across: Axis, up: Axis, columns: Sequence[float], rows: Sequence[float]) -> Markup:
+    """A line and its number per row, a number per column."""
     line = Markup('<line class="grid" x1="{:.1f}" x2="{:.1f}" y1="{:.1f}" y2="{:.1f}"/>')
     parts = [line.format(across.start, across.end, up(row), up(row)) for row in rows]
     parts += [text(across.start - 7, up(row) + 4, f"{row:g}", "tick end") for row in rows]

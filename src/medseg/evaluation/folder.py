@@ -13,7 +13,12 @@ from numpy.typing import NDArray
 
 from medseg.data.machine import usable_cores
 from medseg.errors import Problems, UserError
+from medseg.evaluation import probabilities
+from medseg.evaluation.calibration import Reliability, label_reliabilities
 from medseg.evaluation.cases import Row
+from medseg.evaluation.metrics import METRICS
+from medseg.evaluation.reliability_file import SUFFIX as RELIABILITY
+from medseg.evaluation.reliability_file import write_reliability
 from medseg.evaluation.score import score_case
 from medseg.evaluation.settings import EvaluationSettings
 
@@ -37,6 +42,9 @@ def evaluate_predictions(
     on_case: Callable[[str], None] | None = None,
 ) -> list[Row]:
     """Scores the label files ``predictions/<case id>.<any image suffix>`` on each case's original grid.
+
+    Where ``<case id>_probabilities.npz`` lies beside one, there are rows of calibration too, and its
+    ``<case id>_reliability.csv`` is written.
 
     Args:
         cohort: whose labels say what the values mean.
@@ -136,7 +144,23 @@ def _score(cohort: Cohort, case: Case, file: Path, settings: EvaluationSettings,
         patient=case.patient,
         centre=case.centre,
         part=part,
+        reliabilities=_reliabilities(file.parent, case.id, reference, cohort.labels, settings),
     )
+
+
+def _reliabilities(
+    folder: Path, case: str, reference: Volume, labels: Labels, settings: EvaluationSettings
+) -> list[Reliability | None] | None:
+    """Of the probabilities beside a prediction, if there are any and they are asked about."""
+    file = folder / (case + probabilities.SUFFIX)
+    wanted = any(METRICS[name].family == "calibration" for name in settings.chosen)
+    if not wanted or not file.is_file():
+        return None
+    channels = probabilities.read_channels(file, reference.array.shape, labels)
+    spacing = spacing_of(reference.affine)
+    found = label_reliabilities(channels, reference.array, labels, spacing, settings)
+    write_reliability(folder / (case + RELIABILITY), labels.names, found)
+    return found
 
 
 def spacing_of(affine: NDArray[np.float64]) -> tuple[float, float, float]:

@@ -3,118 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Literal
 
-from medseg.evaluation import overlap, surfaces
-from medseg.evaluation.overlap import Counts
-from medseg.evaluation.surfaces import Mask, SurfaceDistances
+from medseg.evaluation import area, centreline, lesions, overlap, surfaces
+from medseg.evaluation.metric import EmptyPolicy, Metric, Status
+from medseg.evaluation.pair import Pair
 
-Outcome = Literal["computed", "nan", "zero", "diagonal"]
-Status = Literal["ok", "nan", "missed"]
-
-_WORDS: dict[Outcome, str] = {
-    "computed": "by the formula",
-    "nan": "not a number",
-    "zero": "0",
-    "diagonal": "the image's diagonal",
-}
-
-
-@dataclass(frozen=True)
-class EmptyPolicy:
-    """What is said where exactly one mask is empty. Where both are, it is always not a number.
-
-    Attributes:
-        prediction_empty: the label is there and nothing was predicted.
-        reference_empty: the label is not there and something was predicted.
-    """
-
-    prediction_empty: Outcome
-    reference_empty: Outcome
-
-    def __str__(self) -> str:
-        missed, alarm = _WORDS[self.prediction_empty], _WORDS[self.reference_empty]
-        only = f"only one: {missed}"
-        if missed != alarm:
-            only = f"only the prediction: {missed}; only the reference: {alarm}"
-        return f"both empty: not a number, not averaged; {only}"
-
-
-@dataclass
-class Pair:
-    """One label of one case: both masks, and what several metrics need of them, computed once.
-
-    Attributes:
-        counts: over the whole grid, without ignored voxels.
-        reference: the mask, cropped as you like, without ignored voxels.
-        prediction: the mask, in the same box.
-        spacing: mm per axis.
-        axes: the axes of the grid that have more than one voxel.
-        diagonal: of the grid, in mm.
-        tolerance: of the surface Dice, in mm.
-    """
-
-    counts: Counts
-    reference: Mask
-    prediction: Mask
-    spacing: tuple[float, ...]
-    axes: tuple[int, ...]
-    diagonal: float
-    tolerance: float
-
-    @cached_property
-    def distances(self) -> SurfaceDistances:
-        """Between the two boundaries, in mm."""
-        return surfaces.surface_distances(self.reference, self.prediction, self.spacing, self.axes)
-
-    @property
-    def voxel_mm3(self) -> float:
-        """The volume of a voxel."""
-        return math.prod(self.spacing)
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A metric and its receipt.
-
-    Attributes:
-        name: as in ``cases.csv``.
-        title: as in tables.
-        definition: one sentence; ``{tolerance}`` stands for the setting in mm.
-        unit: ``1`` (a share), ``mm`` or ``ml``.
-        better: which way is good.
-        empty_policy: what is said of empty masks.
-        compute: the value for two masks that are not empty.
-    """
-
-    name: str
-    title: str
-    definition: str
-    unit: str
-    better: Literal["higher", "lower"]
-    empty_policy: EmptyPolicy
-    compute: Callable[[Pair], float] = field(repr=False)
-
-    def measure(self, pair: Pair) -> tuple[float, Status]:
-        """The value and whether it is ``ok``, ``nan`` (not averaged) or ``missed`` (one mask empty)."""
-        reference, prediction = pair.counts.reference, pair.counts.prediction
-        if reference and prediction:
-            value = self.compute(pair)
-            return value, "nan" if math.isnan(value) else "ok"
-        if not reference and not prediction:
-            return math.nan, "nan"
-        policy = self.empty_policy
-        value = self._settle(policy.prediction_empty if reference else policy.reference_empty, pair)
-        return value, "nan" if math.isnan(value) else "missed"
-
-    def _settle(self, outcome: Outcome, pair: Pair) -> float:
-        if outcome == "computed":
-            return self.compute(pair)
-        return {"nan": math.nan, "zero": 0.0, "diagonal": pair.diagonal}[outcome]
-
+__all__ = ["METRICS", "EmptyPolicy", "Metric", "Pair", "Status"]
 
 _ZERO = EmptyPolicy("zero", "zero")
 _FORMULA = EmptyPolicy("computed", "computed")
@@ -123,109 +17,175 @@ _DIAGONAL = EmptyPolicy("diagonal", "diagonal")
 _FOUND = EmptyPolicy("zero", "nan")
 _RELATIVE = EmptyPolicy("computed", "nan")
 
-_ALL = (
+_OVERLAP = (
     Metric(
-        "dice",
-        "Dice",
+        "dice", "Dice",
         "2 TP / (2 TP + FP + FN) over voxels.",
-        "1",
-        "higher",
-        _ZERO,
+        "1", "higher", _ZERO, "overlap",
         lambda pair: overlap.dice(pair.counts),
     ),
     Metric(
-        "iou",
-        "IoU",
+        "iou", "IoU",
         "TP / (TP + FP + FN) over voxels (Jaccard index).",
-        "1",
-        "higher",
-        _ZERO,
+        "1", "higher", _ZERO, "overlap",
         lambda pair: overlap.iou(pair.counts),
     ),
     Metric(
-        "sensitivity",
-        "Sensitivity",
+        "sensitivity", "Sensitivity",
         "TP / (TP + FN): the share of the reference that was found (recall).",
-        "1",
-        "higher",
-        _FOUND,
+        "1", "higher", _FOUND, "overlap",
         lambda pair: overlap.sensitivity(pair.counts),
     ),
     Metric(
-        "specificity",
-        "Specificity",
+        "specificity", "Specificity",
         "TN / (TN + FP) over the whole image; close to 1 for every small structure.",
-        "1",
-        "higher",
-        _FORMULA,
+        "1", "higher", _FORMULA, "overlap",
         lambda pair: overlap.specificity(pair.counts),
     ),
     Metric(
-        "precision",
-        "Precision",
+        "precision", "Precision",
         "TP / (TP + FP): the share of the prediction that is right.",
-        "1",
-        "higher",
-        _ZERO,
+        "1", "higher", _ZERO, "overlap",
         lambda pair: overlap.precision(pair.counts),
     ),
+)  # fmt: skip
+
+_VOLUME = (
     Metric(
-        "volume_error",
-        "Volume error",
+        "volume_error", "Volume error",
         "Absolute difference of the predicted and the reference volume, in ml (1 ml = 1000 mm³).",
-        "ml",
-        "lower",
-        _FORMULA,
+        "ml", "lower", _FORMULA, "volume",
         lambda pair: overlap.volume_error(pair.counts, pair.voxel_mm3),
     ),
     Metric(
-        "relative_volume_error",
-        "Relative volume error",
+        "relative_volume_error", "Relative volume error",
         "Absolute difference of the two volumes as a share of the reference volume.",
-        "1",
-        "lower",
-        _RELATIVE,
+        "1", "lower", _RELATIVE, "volume",
         lambda pair: overlap.relative_volume_error(pair.counts),
     ),
     Metric(
-        "hd",
-        "Hausdorff",
+        "volume_reference", "Reference volume",
+        "Volume of the reference, in ml.",
+        "ml", "neither", _FORMULA, "volume",
+        lambda pair: pair.counts.reference * pair.voxel_mm3 / 1000.0,
+    ),
+    Metric(
+        "volume_difference", "Volume difference",
+        "Predicted minus reference volume, in ml: below 0 where too little was predicted.",
+        "ml", "zero", _FORMULA, "volume",
+        lambda pair: overlap.volume_difference(pair.counts, pair.voxel_mm3),
+    ),
+)  # fmt: skip
+
+_SURFACE = (
+    Metric(
+        "hd", "Hausdorff",
         "Largest distance from a boundary voxel of one mask to the nearest boundary voxel of the other, "
         "both directions, between voxel centres, in mm.",
-        "mm",
-        "lower",
-        _DIAGONAL,
+        "mm", "lower", _DIAGONAL, "surface",
         lambda pair: surfaces.hausdorff(pair.distances),
     ),
     Metric(
-        "hd95",
-        "HD95",
+        "hd95", "HD95",
         "The larger of the two directed 95th percentiles of the boundary distances, "
         "linear between ranks, in mm.",
-        "mm",
-        "lower",
-        _DIAGONAL,
+        "mm", "lower", _DIAGONAL, "surface",
         lambda pair: surfaces.hausdorff_percentile(pair.distances),
     ),
     Metric(
-        "assd",
-        "ASSD",
+        "assd", "ASSD",
         "Mean boundary distance over the boundary voxels of both masks, in mm.",
-        "mm",
-        "lower",
-        _DIAGONAL,
+        "mm", "lower", _DIAGONAL, "surface",
         lambda pair: surfaces.average_distance(pair.distances),
     ),
     Metric(
-        "surface_dice",
-        "Surface Dice",
+        "surface_dice", "Surface Dice",
         "Share of the boundary voxels of both masks that lie within {tolerance} mm of the other boundary.",
-        "1",
-        "higher",
-        _ZERO,
-        lambda pair: surfaces.surface_dice(pair.distances, pair.tolerance),
+        "1", "higher", _ZERO, "surface",
+        lambda pair: surfaces.surface_dice(pair.distances, pair.settings.surface_tolerance_mm),
     ),
-)
+    Metric(
+        "hd95_area", "HD95 by area",
+        "DeepMind's HD95: the larger of the two directed 95th percentiles of the distances between surface "
+        "elements at voxel corners, by area, without interpolation, in mm.",
+        "mm", "lower", _DIAGONAL, "surface",
+        lambda pair: area.hausdorff_percentile(pair.elements),
+    ),
+    Metric(
+        "surface_dice_area", "Surface Dice by area",
+        "DeepMind's surface Dice: share of both surfaces' area that lies within {tolerance} mm of the other.",
+        "1", "higher", _ZERO, "surface",
+        lambda pair: area.surface_dice(pair.elements, pair.settings.surface_tolerance_mm),
+    ),
+)  # fmt: skip
 
-METRICS: dict[str, Metric] = {metric.name: metric for metric in _ALL}
+_CENTRELINE = (
+    Metric(
+        "cldice", "clDice",
+        "Harmonic mean of the shares of each mask's centreline that lie in the other mask; for tubes.",
+        "1", "higher", _ZERO, "centreline",
+        lambda pair: centreline.cldice(*pair.masks, pair.axes),
+    ),
+)  # fmt: skip
+
+_LESION = (
+    Metric(
+        "lesion_f1", "Lesion F1",
+        "2 found / (lesions of the reference + of the prediction). Lesions are {connectivity}-connected "
+        "components; found ones match one predicted lesion each, with {overlap}.",
+        "1", "higher", _ZERO, "lesion",
+        lambda pair: lesions.f1(pair.lesions),
+    ),
+    Metric(
+        "lesion_sensitivity", "Lesion sensitivity",
+        "Share of the reference's lesions that were found.",
+        "1", "higher", _FOUND, "lesion",
+        lambda pair: lesions.sensitivity(pair.lesions),
+    ),
+    Metric(
+        "lesion_precision", "Lesion precision",
+        "Share of the predicted lesions that match a lesion of the reference.",
+        "1", "higher", _ZERO, "lesion",
+        lambda pair: lesions.precision(pair.lesions),
+    ),
+    Metric(
+        "lesions_reference", "Lesions",
+        "Lesions of the reference.",
+        "lesions", "neither", _FORMULA, "lesion",
+        lambda pair: float(pair.lesions.reference),
+    ),
+    Metric(
+        "lesions_prediction", "Lesions predicted",
+        "Lesions of the prediction.",
+        "lesions", "neither", _FORMULA, "lesion",
+        lambda pair: float(pair.lesions.prediction),
+    ),
+    Metric(
+        "lesions_found", "Lesions found",
+        "Lesions of the reference that match a predicted one.",
+        "lesions", "neither", _FORMULA, "lesion",
+        lambda pair: float(pair.lesions.found),
+    ),
+)  # fmt: skip
+
+_CALIBRATION = (
+    Metric(
+        "ece", "ECE",
+        "Expected calibration error of the label's probability against its presence, in {bins} bins of equal "
+        "width, over the voxels {region}.",
+        "1", "lower", _RELATIVE, "calibration",
+        lambda pair: pair.reliability.ece if pair.reliability else math.nan,
+    ),
+    Metric(
+        "brier", "Brier score",
+        "Mean squared difference of the label's probability and its presence (0 or 1), over the voxels "
+        "{region}.",
+        "1", "lower", _RELATIVE, "calibration",
+        lambda pair: pair.reliability.brier if pair.reliability else math.nan,
+    ),
+)  # fmt: skip
+
+METRICS: dict[str, Metric] = {
+    metric.name: metric for metric in (*_OVERLAP, *_VOLUME, *_SURFACE, *_CENTRELINE, *_LESION, *_CALIBRATION)
+}
 """Every metric by its name."""

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medseg.contracts import IGNORE
+from medseg.evaluation.code_maps import CodeMaps
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,7 @@ class Counts:
 
 def confusion(reference: NDArray[np.uint8], prediction: NDArray[np.uint8]) -> NDArray[np.int64]:
     """Counts the pairs of codes in one pass: ``(256, 256)``, reference codes down, predicted across."""
-    pairs = reference.astype(np.uint16) << np.uint16(8)
-    pairs |= prediction
-    return np.bincount(pairs.ravel(order="K"), minlength=1 << 16).reshape(256, 256)
+    return CodeMaps(reference, prediction).table
 
 
 def label_counts(table: NDArray[np.int64], codes: Collection[int]) -> Counts:
@@ -80,9 +79,14 @@ def precision(counts: Counts) -> float:
     return _share(counts.tp, counts.prediction)
 
 
+def volume_difference(counts: Counts, voxel_mm3: float) -> float:
+    """The predicted less the reference volume in ml."""
+    return (counts.prediction - counts.reference) * voxel_mm3 / 1000.0
+
+
 def volume_error(counts: Counts, voxel_mm3: float) -> float:
     """The absolute difference of the two volumes in ml."""
-    return abs(counts.prediction - counts.reference) * voxel_mm3 / 1000.0
+    return abs(volume_difference(counts, voxel_mm3))
 
 
 def relative_volume_error(counts: Counts) -> float:

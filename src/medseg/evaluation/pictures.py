@@ -52,10 +52,12 @@ class Shown:
 def cases_to_show(rows: Sequence[Row], worst: int) -> list[Shown]:
     """The ``worst`` cases, worst first, then the median case of all, by mean Dice over the labels.
 
-    Where Dice was not computed, the first metric that was ranks them. Cases without any number
+    Where Dice was not computed, the first metric that was and has a good side ranks them. Cases without any number
     (nothing there, nothing predicted) are not ranked.
     """
-    metric = next((name for name in METRICS if any(row.metric == name for row in rows)), None)
+    names = {row.metric for row in rows}
+    sided = (name for name, metric in METRICS.items() if metric.better in ("higher", "lower"))
+    metric = next((name for name in sided if name in names), None)
     if metric is None:
         return []
     values: dict[str, list[float]] = {}

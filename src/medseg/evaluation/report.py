@@ -9,11 +9,12 @@ from typing import Any
 from medseg.evaluation import report_header as header
 from medseg.evaluation import report_parts as parts
 from medseg.evaluation.cases import Row, read_cases
+from medseg.evaluation.page import render
 from medseg.evaluation.pictures import PREDICTION_COLOUR, REFERENCE_COLOUR, CasePicture
+from medseg.evaluation.report_sections import agreement, calibration, lesions
 from medseg.evaluation.run_files import flat, read_curves, read_parts, read_plan, read_record
 from medseg.evaluation.settings import EvaluationSettings
 from medseg.evaluation.summary import Summary, summarise
-from medseg.evaluation.table import number, plural, span
 from medseg.files import write_text
 
 _ORDER = ("test", "validation")
@@ -27,7 +28,8 @@ def write_report(
     """Builds ``report.html`` from what lies in the run's folder.
 
     Reads ``record.json``, ``config.yaml``, ``plan.yaml`` or ``plan.json``, ``metrics.csv`` and
-    ``cases.csv``; what is missing is left out of the page. The same files give the same page.
+    ``cases.csv``, and the predictions' ``*_reliability.csv``; what is missing is left out of the page. The
+    same files give the same page.
 
     Args:
         run: the run's folder.
@@ -48,7 +50,7 @@ def write_report(
         "facts": header.facts(record),
         "command": header.command(record),
         "curves": parts.curves(read_curves(run)),
-        "sections": [_section(s, rows, pictures or {}, settings) for s in _parts(rows, settings)],
+        "sections": [_section(s, rows, run, pictures or {}, settings) for s in _parts(rows, settings)],
         "plan": parts.plan(read_plan(run)),
         "record": flat({name: value for name, value in record.items() if name != "results"}),
         "reference_colour": REFERENCE_COLOUR,
@@ -57,7 +59,7 @@ def write_report(
     values["receipts"] = parts.receipts([section["summary"] for section in values["sections"]])
     values["limits"] = header.limits([section["summary"] for section in values["sections"]])
     path = run / "report.html"
-    write_text(path, _render(values))
+    write_text(path, render("report.html.j2", values))
     return path
 
 
@@ -71,6 +73,7 @@ def _parts(rows: Sequence[Row], settings: EvaluationSettings) -> list[Summary]:
 def _section(
     summary: Summary,
     rows: Sequence[Row],
+    run: Path,
     pictures: Mapping[str, CasePicture],
     settings: EvaluationSettings,
 ) -> dict[str, Any]:
@@ -79,23 +82,12 @@ def _section(
         "summary": summary,
         "name": summary.part or "all cases",
         "cards": parts.cards(summary),
+        "columns": parts.columns(summary),
         "spreads": parts.spreads(own, summary),
+        "agreement": agreement(own, settings.confidence),
+        "lesions": lesions(own, summary),
+        "calibration": calibration(own, run / "predictions" / summary.part),
         "cases": parts.case_figures(own, pictures, settings.worst_cases),
         "centres": parts.centres(own, settings),
         "every_case": parts.every_case(own),
     }
-
-
-def _render(values: Mapping[str, Any]) -> str:
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("medseg.evaluation", "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(number=number, span=span)
-    environment.globals.update(plural=plural)
-    return environment.get_template("report.html.j2").render(values)

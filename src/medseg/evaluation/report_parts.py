@@ -23,6 +23,7 @@ HEADLINE = ("dice", "hd95", "surface_dice", "assd")
 SPREADS = ("dice", "hd95")
 CENTRE_METRICS = ("dice", "hd95", "surface_dice")
 _MOST_CURVES = 5
+_MAIN = ("overlap", "volume", "surface", "centreline")
 _SIZES = ("spacing", "patch_size")
 _LEFT_OUT_OF_PLAN = ("reasons", "fingerprint_hash")
 
@@ -40,6 +41,13 @@ class Chart:
 def cards(summary: Summary) -> list[tuple[Receipt, Statistics]]:
     """The headline numbers."""
     return [(summary.receipts[m], summary.overall[m]) for m in HEADLINE if m in summary.receipts]
+
+
+def columns(summary: Summary) -> list[str]:
+    """The metrics of the table of results; those with a section of their own where there is nothing else."""
+    known = [METRICS[name] for name in summary.receipts]
+    chosen = [m.name for m in known if m.family in _MAIN and m.better in ("higher", "lower")]
+    return chosen or [m.name for m in known]
 
 
 def curves(found: Curves) -> list[Chart]:

@@ -20,6 +20,16 @@ def read_record(run: Path) -> dict[str, Any]:
     return _mapping(run / "record.json")
 
 
+def read_config(run: Path) -> dict[str, Any]:
+    """``config.yaml``, or nothing."""
+    return _yaml(run / "config.yaml")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON file that holds a mapping, or nothing."""
+    return _mapping(path)
+
+
 def read_parts(run: Path) -> dict[str, str]:
     """Network, fusion, objective and loss by the last name of their targets in ``config.yaml``."""
     config = _yaml(run / "config.yaml")

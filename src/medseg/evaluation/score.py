@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medseg.contracts import IGNORE, Labels
+from medseg.contracts import Labels
 from medseg.errors import UserError
+from medseg.evaluation.calibration import Reliability
 from medseg.evaluation.cases import Row
-from medseg.evaluation.metrics import METRICS, Pair
-from medseg.evaluation.overlap import confusion, label_counts
+from medseg.evaluation.code_maps import CodeMaps, Codes
+from medseg.evaluation.metrics import METRICS
+from medseg.evaluation.overlap import label_counts
+from medseg.evaluation.pair import Pair
 from medseg.evaluation.settings import EvaluationSettings
-from medseg.evaluation.surfaces import Mask, bounding_box
-
-Codes = NDArray[np.uint8]
 
 
 def diagonal(shape: Sequence[int], spacing: Sequence[float]) -> float:
@@ -39,6 +39,7 @@ def score_case(
     patient: str = "",
     centre: str | None = None,
     part: str = "",
+    reliabilities: Sequence[Reliability | None] | None = None,
 ) -> list[Row]:
     """Every chosen metric for every label.
 
@@ -47,11 +48,12 @@ def score_case(
         prediction: codes on the same grid; a predicted 255 is just not any label.
         labels: which codes make up each class or region.
         spacing: mm per axis.
-        settings: which metrics, and the tolerance of the surface Dice.
+        settings: which metrics, and what they need to know.
         case: the case id for the rows.
         patient: the patient's id; the case's where it is left out.
         centre: where the case comes from.
         part: the set of cases this one belongs to.
+        reliabilities: of each label's probabilities; without them, there are no rows of calibration.
 
     Raises:
         UserError: the grids differ, the spacing is not positive, or codes lie outside 0 to 255.
@@ -60,43 +62,32 @@ def score_case(
     steps = _spacing(spacing, reference.ndim, case)
     _require_one_grid(reference, prediction, case)
     truth, guess = _codes(reference, case), _codes(prediction, case)
-    pairs = _pairs(truth, guess, labels, steps, settings.surface_tolerance_mm)
+    pairs = label_pairs(truth, guess, labels, steps, settings, reliabilities)
     rows = []
     for name, pair in zip(labels.names, pairs, strict=True):
         for metric in (METRICS[key] for key in settings.chosen):
+            if metric.family == "calibration" and reliabilities is None:
+                continue
             value, status = metric.measure(pair)
             about = (case, patient or case, centre or "", part, name, metric.name)
             rows.append(Row(*about, value, metric.unit, status))
     return rows
 
 
-def _pairs(
-    truth: Codes, guess: Codes, labels: Labels, spacing: tuple[float, ...], tolerance: float
-) -> list[Pair]:
-    """Both masks of every label, cut to the box outside of which both are background."""
-    axes = tuple(axis for axis, n in enumerate(truth.shape) if n > 1)
-    extent = diagonal(truth.shape, spacing)
-    box = bounding_box((truth | guess) != 0) or tuple(slice(0, 0) for _ in truth.shape)
-    table = confusion(truth[box], guess[box])
-    table[0, 0] += truth.size - truth[box].size
-    valid = truth[box] != IGNORE if table[IGNORE].any() else None
-    pairs = []
-    for codes in labels.members:
-        masks = [_mask(volume[box], codes) for volume in (truth, guess)]
-        if valid is not None:
-            masks[1] &= valid
-        counts = label_counts(table, codes)
-        pairs.append(Pair(counts, masks[0], masks[1], spacing, axes, extent, tolerance))
-    return pairs
-
-
-def _mask(volume: Codes, codes: Sequence[int]) -> Mask:
-    if len(codes) == 1:
-        return np.equal(volume, codes[0])
-    chosen = np.zeros(256, dtype=bool)
-    chosen[list(codes)] = True
-    mask: Mask = chosen[volume]
-    return mask
+def label_pairs(
+    truth: Codes,
+    guess: Codes,
+    labels: Labels,
+    spacing: tuple[float, ...],
+    settings: EvaluationSettings,
+    reliabilities: Sequence[Reliability | None] | None = None,
+) -> Iterator[Pair]:
+    """Both masks of one label after another; the volumes are read once for all of them."""
+    maps, extent = CodeMaps(truth, guess), diagonal(truth.shape, spacing)
+    known = reliabilities or [None] * len(labels.names)
+    for codes, found in zip(labels.members, known, strict=True):
+        counts = label_counts(maps.table, codes)
+        yield Pair(counts, codes, truth, guess, maps, spacing, extent, settings, found)
 
 
 def _require_one_grid(reference: NDArray[Any], prediction: NDArray[Any], case: str) -> None:

@@ -91,7 +91,7 @@ class Summary:
 def receipt(metric: str, settings: EvaluationSettings) -> Receipt:
     """The receipt of a metric as it was computed with ``settings``."""
     record = METRICS[metric]
-    definition = record.definition.format(tolerance=f"{settings.surface_tolerance_mm:g}")
+    definition = record.definition.format(**settings.words)
     return Receipt(metric, record.title, definition, record.unit, record.better, str(record.empty_policy))
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from medseg.evaluation.code_maps import CodeMaps
+from medseg.evaluation.nearest import Bits, Steps, nearest_distances
 
 Mask = NDArray[np.bool_]
 Distances = NDArray[np.float64]
@@ -64,36 +67,55 @@ def boundary(mask: Mask, axes: Sequence[int] | None = None) -> Mask:
 def surface_distances(
     reference: Mask, prediction: Mask, spacing: Sequence[float], axes: Sequence[int] | None = None
 ) -> SurfaceDistances:
-    """Exact nearest distances between two boundaries, by a k-d tree on each.
+    """Exact nearest distances between two boundaries.
 
     Args:
-        reference: a mask.
+        reference: a mask of at most three dimensions.
         prediction: a mask of the same shape.
         spacing: mm per axis.
         axes: as in `boundary`.
     """
-    box = bounding_box(reference | prediction)
+    maps = CodeMaps(reference.view(np.uint8), prediction.view(np.uint8))
+    return label_distances(maps, [1], spacing, range(reference.ndim) if axes is None else axes)
+
+
+def label_distances(
+    maps: CodeMaps, codes: Collection[int], spacing: Sequence[float], axes: Collection[int]
+) -> SurfaceDistances:
+    """Exact nearest distances between the boundaries of the two masks of a label.
+
+    Args:
+        maps: reference and prediction.
+        codes: that make up the label.
+        spacing: mm per axis.
+        axes: as in `boundary`.
+    """
+    box = maps.box(codes)
     if box is None:
         return SurfaceDistances(np.empty(0), np.empty(0))
-    here, there = boundary(reference[box], axes), boundary(prediction[box], axes)
-    return SurfaceDistances(_nearest(here, there, spacing), _nearest(there, here, spacing))
+    along = maps.per_axis([axis in axes for axis in range(len(spacing))], False)
+    steps = maps.per_axis(spacing, 1.0)
+    here, there = (_edge(mask, along) for mask in maps.masks(codes, box))
+    return SurfaceDistances(_directed(here, there, steps), _directed(there, here, steps))
 
 
-def _nearest(here: Mask, there: Mask, spacing: Sequence[float]) -> Distances:
+def _edge(mask: Bits, along: tuple[bool, bool, bool]) -> Bits:
+    from medseg.data.machine_code import compiled
+    from medseg.evaluation.kernels.bit_masks import boundary as boundary_of_bits
+
+    if not any(along):
+        return mask
+    edge = np.empty_like(mask)
+    compiled(boundary_of_bits)(mask, along, edge)
+    return edge
+
+
+def _directed(here: Bits, there: Bits, steps: Steps) -> Distances:
     """Distances from the voxels of ``here`` to those of ``there``; shared voxels cost nothing."""
-    from scipy.spatial import cKDTree
-
-    apart = here & ~there
-    distances = np.zeros(np.count_nonzero(here))
     if not there.any():
         return np.empty(0)
-    scale = np.asarray(spacing, dtype=np.float64)
-    points = np.argwhere(apart) * scale
-    if len(points):
-        # An unbalanced tree is built several times faster, and points of a grid keep it shallow.
-        tree = cKDTree(np.argwhere(there) * scale, balanced_tree=False, compact_nodes=False)
-        distances[: len(points)] = tree.query(points)[0]
-    return distances
+    shared = np.zeros(int(np.bitwise_count(here & there).sum()))
+    return np.concatenate([shared, nearest_distances(here & ~there, there, steps)[1]])
 
 
 def hausdorff(distances: SurfaceDistances) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from torch import Tensor, nn
@@ -45,6 +46,11 @@ class EarlyFusion(nn.Module):
         if present is not None:
             image = keep_present(apart(image, self.modalities), present).flatten(1, 2)
         logits: tuple[Tensor, ...] = self.network(image)
+        return logits
+
+    def decode(self, features: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """What the network makes of the features of its `encoding`; it must come in halves."""
+        logits: tuple[Tensor, ...] = self.network.decoder(features)  # type: ignore[operator]
         return logits
 
     def encoding(self) -> Encoding:

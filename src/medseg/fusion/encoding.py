@@ -40,12 +40,36 @@ class Encoding(nn.Module):
 
     def forward(self, image: Tensor, present: Tensor | None = None) -> list[Tensor]:
         """``(B, M * slices, *S)``, ``(B, M)`` bool -> features ``(B, C, *S)`` per level, finest first."""
-        image = apart(image, self.modalities)
-        present = all_present(image) if present is None else present
-        image = keep_present(image, present)
+        image, present = self._shown(image, present)
         if not len(self.merges):
             return list(self.encoders[0](image.flatten(1, 2)))
         return merge_each(self.encoders, self.merges, image, present)
+
+    def tokens(self, image: Tensor, present: Tensor | None = None, kept: Tensor | None = None) -> Tensor:
+        """Of a transformer that sees all modalities together, its last tokens ``(B, n, C)``.
+
+        Args:
+            image: ``(B, M * slices, *S)``.
+            present: ``(B, M)`` bool.
+            kept: ``(B, n)`` int64, the tokens that it is given; the others are left out. ``None`` for all.
+
+        Raises:
+            UserError: the encoder is none, or there is one for each modality.
+        """
+        make = getattr(self.encoders[0], "tokens", None)
+        if make is None or len(self.merges):
+            what = "one for each modality" if len(self.merges) else type(self.encoders[0]).__name__
+            problem = f"tokens are those of one transformer of all modalities, here is {what}"
+            raise UserError("network", problem, "use network=unetr and fusion=early")
+        image, _ = self._shown(image, present)
+        tokens: Tensor = make(image.flatten(1, 2), kept)
+        return tokens
+
+    def _shown(self, image: Tensor, present: Tensor | None) -> tuple[Tensor, Tensor]:
+        """``(B, M, slices, *S)`` with zeros for what is missing, and which modalities there are."""
+        image = apart(image, self.modalities)
+        present = all_present(image) if present is None else present
+        return keep_present(image, present), present
 
     def encoding(self) -> Encoding:
         """Itself, so that a pretraining may go on from another."""

@@ -65,7 +65,11 @@ class MidFusion(nn.Module):
         image = apart(image, self.modalities)
         present = all_present(image) if present is None else present
         merged = merge_each(self.encoders, self.merges, keep_present(image, present), present)
-        logits: tuple[Tensor, ...] = self.decoder(merged)
+        return self.decode(merged)
+
+    def decode(self, features: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """What the decoder makes of the features of the `encoding`."""
+        logits: tuple[Tensor, ...] = self.decoder(features)
         return logits
 
     def encoding(self) -> Encoding:

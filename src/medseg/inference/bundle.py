@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,8 @@ from medseg.errors import Problems, UserError
 from medseg.files import file_hash, write_json
 from medseg.inference import weights
 from medseg.inference.assemble import assemble_network
+from medseg.inference.finish import Finish
+from medseg.inference.finish_fields import check_finish, read_finish
 from medseg.inference.manifest import (
     MANIFEST,
     WEIGHTS,
@@ -62,7 +64,7 @@ def save_bundle(
         labels: what its outputs mean.
         cohort_name: what it was trained on.
         provenance: JSON values such as split hash, fold, seed and git commit. No patient ids.
-        postprocess: post-processing steps; none exist yet.
+        postprocess: specs of `medseg.postprocess`, done one after the other to what it predicts.
         patients: ids of all patients whose images or labels the training saw; kept as salted hashes.
         flip_axes: spatial axes that training mirrored, in the plan's order.
         missing_modalities: whether cases without some of their modalities were trained on.
@@ -119,6 +121,7 @@ class Bundle:
         patients: whom it has seen.
         weights_hash: SHA-256 of the weights.
         hash: SHA-256 of all else, and so of the whole bundle.
+        finish: what is done to its probabilities, and whose labels chose it.
     """
 
     folder: Path
@@ -132,6 +135,7 @@ class Bundle:
     patients: SeenPatients
     weights_hash: str
     hash: str
+    finish: Finish = field(default_factory=Finish)
 
     @classmethod
     def load(cls, folder: Path) -> Bundle:
@@ -154,6 +158,7 @@ class Bundle:
             patients=read_patients(manifest["patients"], where),
             weights_hash=read_weights(manifest["weights"], where),
             hash=manifest["hash"],
+            finish=read_finish(manifest, where),
         )
         bundle._check(manifest)
         return bundle
@@ -175,8 +180,8 @@ class Bundle:
         return bool(constants(str(self.network_spec["_target_"])).get("INSTANCES", False))
 
     def saw(self, patient: str) -> bool:
-        """Whether the training saw this patient of its cohort."""
-        return patient in self.patients
+        """Whether it may not be scored on this patient of its cohort: trained on, or tuned on."""
+        return patient in self.patients or self.finish.tuned(patient)
 
     def network(self) -> nn.Module:
         """The network with its weights, on the CPU, in evaluation mode; every call makes a new one."""
@@ -189,6 +194,7 @@ class Bundle:
 
     def _check(self, manifest: Mapping[str, Any]) -> None:
         where, path = str(self.folder / MANIFEST), self.folder / WEIGHTS
+        check_finish(self.finish, self.labels, where)
         if list(self.plan.modalities) != manifest["modalities"]:
             raise UserError(where, "modalities are not those of its plan", "copy the bundle again")
         if len(self.plan.widths) > MOST_LEVELS or any(a >= self.plan.spatial_dims for a in self.flip_axes):

@@ -16,10 +16,11 @@ from medseg.data.formats import Volume
 from medseg.data.geometry import Geometry
 from medseg.data.preprocess import Prepared, preprocess_case
 from medseg.files import value_hash
+from medseg.inference.maps import Maps, Wanted, collected
 from medseg.inference.object_table import Line, lines_of
 from medseg.inference.objects import told_apart
 from medseg.inference.predictor import Predictor
-from medseg.inference.restore import painted
+from medseg.inference.restore import file_values
 
 Preparations = dict[str, Prepared]
 """A case as each distinct way of preprocessing leaves it."""
@@ -44,7 +45,14 @@ def prepare(
 
 
 def predict_prepared(predictors: Sequence[Predictor], prepared: Preparations) -> NDArray[np.integer]:
-    """The label map ``(W, H, D)`` on the file's grid, in the file's values.
+    """The label map ``(W, H, D)`` on the file's grid, in the file's values, as the networks give it."""
+    return file_values(predictors[0].labels)[maps_prepared(predictors, prepared).codes]
+
+
+def maps_prepared(
+    predictors: Sequence[Predictor], prepared: Preparations, wanted: Wanted | None = None
+) -> Maps:
+    """The codes on the file's grid, and what else is ``wanted``.
 
     Each network has one vote, whichever predictor it belongs to.
     """
@@ -52,7 +60,12 @@ def predict_prepared(predictors: Sequence[Predictor], prepared: Preparations) ->
     axis = predictors[0].grid(geometry).cheapest_axis()
     streams = [_planes(p, prepared[_key(p)], geometry, axis) for p in predictors]
     votes = [len(predictor.networks) for predictor in predictors]
-    return painted(_mean(streams, votes), geometry, axis, predictors[0].labels)
+    return collected(_mean(streams, votes), geometry, axis, predictors[0].labels, wanted)
+
+
+def members(predictors: Sequence[Predictor]) -> int:
+    """How many opinions a probability is the mean of: networks, mirrored copies, dropout passes."""
+    return sum(predictor.opinions_per_voxel for predictor in predictors)
 
 
 def objects_prepared(

@@ -15,6 +15,7 @@ from medseg.inference.patients import SeenPatients
 
 FORMAT = "medseg-model"
 VERSION = 1
+ENSEMBLE = "ensemble"
 MANIFEST = "model.json"
 ENCODER_MANIFEST = "encoder.json"
 WEIGHTS = "weights.safetensors"
@@ -40,7 +41,24 @@ def _is_row(value: object) -> bool:
     return isinstance(value, list) and bool(value) and all(type(v) is int and abs(v) < 2**31 for v in value)
 
 
-_FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
+def is_specs(value: object) -> bool:
+    """Whether it is a list of specs, whatever they name."""
+    return (
+        isinstance(value, list)
+        and len(value) <= _MOST["modalities"]
+        and all(isinstance(item, dict) and isinstance(item.get("_target_"), str) for item in value)
+    )
+
+
+def is_temperature(value: object) -> bool:
+    """Whether logits may be divided by it."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0.01 <= value <= 100
+
+
+Fields = Mapping[str, tuple[Callable[[Any], bool], str]]
+"""Name -> whether a value is of its kind, and what that is."""
+
+_FIELDS: Fields = {
     "network": (lambda v: isinstance(v, dict), "a spec"),
     "fusion": (lambda v: isinstance(v, dict), "a spec"),
     "plan": (lambda v: isinstance(v, dict), "a plan"),
@@ -48,12 +66,18 @@ _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "modalities": (lambda v: _is_text_list(v) and 0 < len(v) <= _MOST["modalities"], "1 to 64 names"),
     "flip_axes": (_is_axes, "a list of axes from 0 to 2"),
     "missing_modalities": (lambda v: isinstance(v, bool), "true or false"),
-    "postprocess": (lambda v: v == [], "an empty list; this version of medseg applies no post-processing"),
+    "postprocess": (is_specs, "a list of at most 64 steps"),
     "provenance": (lambda v: isinstance(v, dict), "a mapping"),
     "patients": (lambda v: isinstance(v, dict), "a mapping"),
     "weights": (lambda v: isinstance(v, dict), "a mapping"),
     "hash": (is_sha256, "a SHA-256"),
 }
+
+_OPTIONAL: Fields = {
+    "temperature": (is_temperature, "a number from 0.01 to 100"),
+    "tuned_on": (lambda v: isinstance(v, dict), "a mapping"),
+}
+"""Only in bundles that were tuned, so that all others stay readable for whoever knows nothing of it."""
 
 
 def seal(manifest: Mapping[str, Any]) -> dict[str, Any]:
@@ -73,25 +97,36 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         fix = "train with finetuning.pretrained=FOLDER first, and name the model of that run"
         raise UserError(str(folder), "is a pretrained encoder, which cannot segment", fix)
     manifest = parse_json(path, "model=FOLDER is the folder of a bundle")
+    if manifest.get("kind") == ENSEMBLE:
+        raise UserError(str(path), "is an ensemble, where one model is wanted", "name one of its members")
+    check_fields(path, manifest, _FIELDS, _OPTIONAL)
+    return manifest
+
+
+def check_fields(path: Path, manifest: Mapping[str, Any], fields: Fields, optional: Fields) -> None:
+    """Refuses a manifest of another format or version, with fields of a wrong kind, or that was altered.
+
+    Raises:
+        UserError: one of these.
+        Problems: a line per field.
+    """
     if manifest.get("format") != FORMAT:
         raise UserError(str(path), "is not the model.json of a medseg bundle", "name the bundle's folder")
     if manifest.get("version") != VERSION:
         raise UserError(
             str(path), f"has format version {manifest.get('version')!r}", f"this medseg reads {VERSION}"
         )
+    given = {**fields, **{name: rule for name, rule in optional.items() if name in manifest}}
     lines = [
         f"{path}: {name} is missing" if name not in manifest else f"{path}: {name} is not {what}"
-        for name, (fits, what) in _FIELDS.items()
+        for name, (fits, what) in given.items()
         if name not in manifest or not fits(manifest[name])
     ]
-    lines += [
-        f"{path}: {name} is unknown" for name in manifest.keys() - _FIELDS.keys() - {"format", "version"}
-    ]
+    lines += [f"{path}: {name} is unknown" for name in manifest.keys() - given.keys() - {"format", "version"}]
     if lines:
         raise Problems(lines)
     if manifest["hash"] != value_hash({k: v for k, v in manifest.items() if k != "hash"}):
         raise UserError(str(path), "was altered: its hash does not fit its content", "copy the bundle again")
-    return manifest
 
 
 def parse_json(path: Path, where: str) -> dict[str, Any]:

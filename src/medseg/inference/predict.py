@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from medseg.data.cohort import Case, Cohort, read_modality
-from medseg.data.formats import write_like
+from medseg.data.cohort import Case, Cohort
+from medseg.data.shard import Shard
 from medseg.errors import Problems, UserError
 from medseg.inference.bundle import Bundle
-from medseg.inference.ensemble import Preparations, objects_prepared, predict_prepared, prepare
+from medseg.inference.case_writer import CaseWriter, Inputs
+from medseg.inference.ensemble_bundle import Model, load_model, model_of
+from medseg.inference.finish import Finish, Spec
 from medseg.inference.inputs import find_cases
-from medseg.inference.object_table import write_objects
 from medseg.inference.outputs import Outputs, outputs_of, spare_inputs
-from medseg.inference.predictor import Predictor, make_predictors
 from medseg.inference.receipt import Receipt, inputs_hash, wanted
+from medseg.inference.review import read_review
 from medseg.inference.settings import InferenceSettings
 
 _Item = TypeVar("_Item")
-_Inputs = tuple[str, Preparations]
-"""The hash of what a case is predicted from, and the case made ready for the networks."""
 
 
 def predict_folder(
@@ -31,18 +31,23 @@ def predict_folder(
     output: Path,
     settings: InferenceSettings,
     unseen: Sequence[str] = (),
+    postprocess: Sequence[Spec] | None = None,
+    shard: Shard | None = None,
 ) -> dict[str, Path]:
     """Predicts every case found in ``input``; a case that fails costs one line and the others go on.
 
     A prediction that exists is kept, unless its scan has changed or ``settings.overwrite``.
 
     Args:
-        models: folders of bundles; several are averaged.
+        models: folders of bundles or ensembles; several are averaged.
         input: a folder of scans, or one scan; see `medseg.inference.inputs`.
         output: where label maps go, named as their case, in the file type of its first modality. Networks
-            that find objects one by one add ``CASE_instances`` and ``CASE_objects.csv``.
+            that find objects one by one add ``CASE_instances`` and ``CASE_objects.csv``; what ``settings``
+            asks for comes beside it.
         settings: how to predict.
         unseen: names of modalities in ``input`` that the models were never shown; they must take any.
+        postprocess: specs to finish with; ``None`` for what the models say themselves.
+        shard: the share of the cases to predict; other processes may predict others into ``output``.
 
     Returns:
         Case id -> the label map.
@@ -52,12 +57,14 @@ def predict_folder(
             predictions of another model, or files of the same names that are no predictions.
         Problems: once all others are done, one line per case or file that failed.
     """
-    bundles = [Bundle.load(Path(model)) for model in models]
-    if not bundles:
-        raise UserError("model", "none is given", "use model=FOLDER")
-    cases, lines = find_cases(Path(input), (*bundles[0].plan.modalities, *unseen), Path(output))
+    model = load_model([Path(path) for path in models])
+    if postprocess is not None:
+        model = replace(model, finish=model.finish.with_steps(postprocess))
+    modalities = model.bundles[0].plan.modalities
+    cases, lines = find_cases(Path(input), (*modalities, *unseen), Path(output))
+    cases = cases if shard is None else shard.among(cases)
     return _predict(
-        bundles, cases, Path(output), settings, lines, replace_other=settings.overwrite, unseen=unseen
+        model, cases, Path(output), settings, lines, replace_other=settings.overwrite, unseen=unseen
     )
 
 
@@ -69,6 +76,7 @@ def predict_cases(
     settings: InferenceSettings,
     *,
     without: bool = False,
+    finish: Finish | None = None,
 ) -> dict[str, Path]:
     """Predicts cases of a cohort; labels are not read.
 
@@ -81,6 +89,7 @@ def predict_cases(
         output: the folder of the label maps.
         settings: how to predict.
         without: also cases that lack modalities which the model was always trained with, to see how it does.
+        finish: what is done to the mean of their probabilities; ``None`` for what all of the bundles say.
 
     Returns:
         Case id -> the label map.
@@ -95,11 +104,12 @@ def predict_cases(
             ours, theirs = ", ".join(bundle.labels.names), ", ".join(cohort.labels.names)
             problem = f"predicts {ours}, but {cohort.name} has {theirs} or other values for them"
             raise UserError(str(bundle.folder), problem, "choose a model of this task")
-    return _predict(bundles, cases, output, settings, replace_other=True, without=without)
+    model = model_of(bundles) if finish is None else Model(tuple(bundles), finish)
+    return _predict(model, cases, output, settings, replace_other=True, without=without)
 
 
 def _predict(
-    bundles: Sequence[Bundle],
+    model: Model,
     cases: Sequence[Case],
     output: Path,
     settings: InferenceSettings,
@@ -109,9 +119,9 @@ def _predict(
     without: bool = False,
     unseen: Sequence[str] = (),
 ) -> dict[str, Path]:
-    predictors = make_predictors(bundles, settings, unseen)
-    modalities = predictors[0].plan.modalities
-    tolerant = without or bool(unseen) or all(bundle.missing_modalities for bundle in bundles)
+    writer = CaseWriter(model, settings, unseen)
+    modalities = writer.modalities
+    tolerant = without or bool(unseen) or all(bundle.missing_modalities for bundle in model.bundles)
     found, usable = list(lines), []
     for case in cases:
         lacking = [m for m in modalities if m not in case.images]
@@ -119,35 +129,39 @@ def _predict(
             found.append(f"{case.id}: has no {', '.join(lacking)}; this model needs it")
         else:
             usable.append(case)
-    apart = any(bundle.finds_objects for bundle in bundles)
-    targets = {case.id: outputs_of(output, case, _reference(case, modalities), apart) for case in usable}
+    targets = {case.id: outputs_of(output, case, writer.reference(case), writer.extras) for case in usable}
     spare_inputs(usable, targets)
-    files = [path for target in targets.values() for path in target.files]
-    receipt = Receipt.claim(output, wanted(bundles, settings), files, replace_other)
+    every = (path for target in targets.values() for path in (*target.files, target.review))
+    files = [path for path in dict.fromkeys(every) if path is not None]
+    decides = wanted(model.bundles, settings, model.finish)
+    receipt = Receipt.claim(output, decides, files, replace_other)
     due = usable
     if not settings.overwrite:
-        due, unreadable = _due(usable, targets, receipt, modalities)
+        due, unreadable = _due(usable, targets, receipt, writer)
         found += unreadable
-    ahead = 0 if predictors[0].device.type == "cpu" else 1  # a CPU would only read slower
-    for case, inputs in _shown(_read_ahead(partial(_read, predictors), due, ahead), len(due)):
-        found += _write(predictors, case, inputs, targets[case.id], receipt)
+    ahead = 0 if writer.on_cpu else 1  # a CPU would only read slower
+    for case, inputs in _shown(_read_ahead(writer.read, due, ahead), len(due)):
+        found += _write(writer, case, inputs, targets[case.id], receipt)
     if found:
         raise Problems(found)
     return {case: target.label for case, target in targets.items()}
 
 
 def _due(
-    cases: Sequence[Case], targets: Mapping[str, Outputs], receipt: Receipt, modalities: Sequence[str]
+    cases: Sequence[Case], targets: Mapping[str, Outputs], receipt: Receipt, writer: CaseWriter
 ) -> tuple[list[Case], list[str]]:
     """The cases to predict, and a line for each that cannot be compared with what it was predicted from.
 
     The prediction of a scan that has changed is removed: nothing else says that it is out of date.
     """
     listed, due, lines = receipt.files, [], []
+    review = next((target.review for target in targets.values() if target.review is not None), None)
+    reviewed = None if review is None else read_review(review, writer.labels.names)
     for case in cases:
         target, files = targets[case.id].label, targets[case.id].files
         try:
-            digest = inputs_hash(case, modalities) if all(file.exists() for file in files) else None
+            there = all(file.exists() for file in files) and (reviewed is None or case.id in reviewed)
+            digest = inputs_hash(case, writer.modalities) if there else None
             if digest is not None and all(listed.get(file.name) == digest for file in files):
                 continue
             for target in files:
@@ -162,25 +176,11 @@ def _due(
 
 
 def _write(
-    predictors: Sequence[Predictor],
-    case: Case,
-    inputs: Callable[[], _Inputs],
-    target: Outputs,
-    receipt: Receipt,
+    writer: CaseWriter, case: Case, inputs: Callable[[], Inputs], target: Outputs, receipt: Receipt
 ) -> Sequence[str]:
     """Predicts and writes one case; the lines of what went wrong."""
     try:
-        digest, prepared = inputs()
-        codes = predict_prepared(predictors, prepared)
-        reference = _reference(case, predictors[0].plan.modalities)
-        if target.instances is not None and target.objects is not None:
-            ids, lines = objects_prepared(predictors, prepared)
-            receipt.enter(target.instances, digest)
-            write_like(ids, reference, target.instances)
-            receipt.enter(target.objects, digest)
-            write_objects(target.objects, lines)
-        receipt.enter(target.label, digest)
-        write_like(codes, reference, target.label)
+        writer.write(case, inputs(), target, receipt)
     except Problems as problems:
         return problems.lines
     except UserError as error:
@@ -190,19 +190,6 @@ def _write(
             f"{target.label}: cannot be written ({error.strerror or error}); free some space or its folder"
         ]
     return []
-
-
-def _reference(case: Case, modalities: Sequence[str]) -> Path:
-    """The file whose grid and type the prediction takes: the first modality that the case has."""
-    return next(case.images[m] for m in modalities if m in case.images)
-
-
-def _read(predictors: Sequence[Predictor], case: Case) -> _Inputs:
-    names: Mapping[str, str] = {modality: str(path) for modality, path in case.images.items()}
-    modalities = predictors[0].plan.modalities
-    digest = inputs_hash(case, modalities)
-    volumes = {m: read_modality(case, m) for m in modalities if m in case.images}
-    return digest, prepare(predictors, volumes, names)
 
 
 def _read_ahead(

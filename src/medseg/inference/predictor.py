@@ -19,10 +19,12 @@ from medseg.errors import UserError
 from medseg.files import value_hash
 from medseg.inference.bundle import Bundle
 from medseg.inference.hardware import choose_device, choose_precision
+from medseg.inference.maps import collected
+from medseg.inference.mc_dropout import refuse_without_dropout
 from medseg.inference.neighbours import Neighbours
 from medseg.inference.objects import Found, Search, on_file
-from medseg.inference.restore import matrices_back, painted, resampled_planes
-from medseg.inference.scoring import WindowScore
+from medseg.inference.restore import file_values, matrices_back, resampled_planes
+from medseg.inference.scoring import Opinions, WindowScore
 from medseg.inference.settings import InferenceSettings
 from medseg.inference.sliding_window import score_planes
 from medseg.inference.windows import WindowGrid, stretched
@@ -45,7 +47,7 @@ class Predictor:
             are up to a quarter longer than the patch, along axes that they hold whole.
 
     Raises:
-        UserError: the device is not there.
+        UserError: the device is not there, or dropout passes of a network without dropout.
     """
 
     def __init__(
@@ -69,6 +71,11 @@ class Predictor:
         self.flip_axes = _flip_axes(settings.flips, flip_axes, plan.spatial_dims)
         self._flexible, self._overlap = flexible, settings.overlap
         self._window_batch, self._object_score = settings.window_batch, settings.object_score
+        passes = settings.mc_dropout
+        for network in self.networks if passes else ():
+            refuse_without_dropout(network, "a network of the model")
+        self.opinions_per_voxel = len(self.networks) * 2 ** len(self.flip_axes) * max(1, passes)
+        self._opinions = Opinions(settings.uncertainty, passes, settings.mc_seed)
 
     def codes(
         self, image: NDArray[np.float32], present: NDArray[np.bool_], geometry: Geometry
@@ -87,12 +94,16 @@ class Predictor:
             UserError: the device has too little memory.
         """
         axis = self.grid(geometry).cheapest_axis()
-        return painted(self.planes(image, present, geometry, axis), geometry, axis, self.labels)
+        found = collected(self.planes(image, present, geometry, axis), geometry, axis, self.labels)
+        return file_values(self.labels)[found.codes]
 
     def planes(
         self, image: NDArray[np.float32], present: NDArray[np.bool_], geometry: Geometry, axis: int
     ) -> Iterator[Tensor]:
-        """Probabilities ``(K, *the two other axes)`` on the cropped grid, along store axis ``axis``."""
+        """Probabilities ``(K, *the two other axes)`` on the cropped grid, along store axis ``axis``.
+
+        With ``settings.uncertainty`` one channel more: the mean entropy of the members.
+        """
         score = WindowScore(
             networks=self.networks,
             overlapping=self.labels.overlapping,
@@ -102,6 +113,7 @@ class Predictor:
             device=self.device,
             precision=self.precision,
             modality_ids=self._modality_ids,
+            opinions=self._opinions,
         )
         grid = self.grid(geometry)
         seen = Neighbours(image, self.plan.slices) if self.plan.slices > 1 else image

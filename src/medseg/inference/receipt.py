@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +15,7 @@ import medseg
 from medseg.data.source_hash import SourceHashes
 from medseg.errors import UserError
 from medseg.files import value_hash, write_json
+from medseg.inference.finish import Finish
 from medseg.inference.manifest import MAX_BYTES, is_sha256, read_patients
 from medseg.inference.settings import InferenceSettings
 
@@ -21,10 +24,16 @@ if TYPE_CHECKING:
     from medseg.inference.bundle import Bundle
 
 RECEIPT = "prediction.json"
+LOCK = ".prediction.lock"
 
 
-def wanted(bundles: Sequence[Bundle], settings: InferenceSettings) -> dict[str, Any]:
-    """What decides a prediction: the bundles, with whom they saw, and the settings that change results."""
+def wanted(
+    bundles: Sequence[Bundle], settings: InferenceSettings, finish: Finish | None = None
+) -> dict[str, Any]:
+    """What decides a prediction: the bundles, with whom they saw, how it is finished, and the settings."""
+    finish = finish or Finish()
+    dropout = {"mc_dropout": settings.mc_dropout, "mc_seed": settings.mc_seed} if settings.mc_dropout else {}
+    finished = {"finish": finish.decides} if finish != Finish() else {}
     return {
         "medseg": medseg.__version__,
         "models": [
@@ -32,7 +41,10 @@ def wanted(bundles: Sequence[Bundle], settings: InferenceSettings) -> dict[str, 
             for b in bundles
         ],
         "settings": {"overlap": settings.overlap, "flips": settings.flips, "precision": settings.precision}
-        | ({"object_score": settings.object_score} if any(b.finds_objects for b in bundles) else {}),
+        | ({"object_score": settings.object_score} if any(b.finds_objects for b in bundles) else {})
+        | dropout
+        | finished,
+        "tuned_on": [patients.to_dict() for patients in finish.tuned_on],
     }
 
 
@@ -79,6 +91,17 @@ class Receipt:
             UserError: there are such predictions and they may not, a target is there and no prediction,
                 the receipt is damaged, or the folder cannot be written.
         """
+        try:
+            with alone(folder):
+                return cls._claimed(folder, decides, targets, replace_other)
+        except OSError as error:
+            problem = f"cannot be written ({error.strerror or error})"
+            raise UserError(f"output={folder}", problem, "choose a folder of yours with free space") from None
+
+    @classmethod
+    def _claimed(
+        cls, folder: Path, decides: Mapping[str, Any], targets: Iterable[Path], replace_other: bool
+    ) -> Receipt:
         path = folder / RECEIPT
         old = _read(path) if path.exists() else None
         same = old is not None and _deciding(old) == _deciding(decides)
@@ -87,14 +110,15 @@ class Receipt:
             raise UserError(f"output={folder}", "holds predictions of another model or other settings", fix)
         listed: dict[str, str] = old["files"] if old is not None else {}
         _refuse_foreign(folder, listed, targets)
-        try:
-            for name in () if same else listed:
-                (folder / name).unlink(missing_ok=True)
-            write_json(path, {**decides, "files": listed if same else {}})
-        except OSError as error:
-            problem = f"cannot be written ({error.strerror or error})"
-            raise UserError(f"output={folder}", problem, "choose a folder of yours with free space") from None
+        for name in () if same else listed:
+            (folder / name).unlink(missing_ok=True)
+        write_json(path, {**decides, "files": listed if same else {}})
         return cls(folder, decides)
+
+    @property
+    def own(self) -> str:
+        """What stands for the inputs of a file that is about the folder, not about one case."""
+        return value_hash(_deciding(self.decides))
 
     @property
     def files(self) -> dict[str, str]:
@@ -116,15 +140,18 @@ class Receipt:
             UserError: something else is there.
             OSError: the folder cannot be written.
         """
-        listed = self.files  # read again: another process may predict other cases into the folder
-        _refuse_foreign(self.folder, listed, [target])
-        if listed.get(target.name) != inputs:
-            target.unlink(missing_ok=True)
-            write_json(self.folder / RECEIPT, {**self.decides, "files": {**listed, target.name: inputs}})
+        with alone(self.folder):  # another process may predict other cases into the folder
+            listed = self.files
+            _refuse_foreign(self.folder, listed, [target])
+            if listed.get(target.name) != inputs:
+                target.unlink(missing_ok=True)
+                write_json(self.folder / RECEIPT, {**self.decides, "files": {**listed, target.name: inputs}})
 
 
 def seen_by(folder: Path) -> Callable[[str], bool] | None:
-    """Tells of a patient whether any model that predicted into ``folder`` saw it; ``None``: no receipt.
+    """Tells of a patient whether any model that predicted into ``folder`` was trained or tuned on it.
+
+    ``None`` where there is no receipt.
 
     Raises:
         UserError: the receipt is damaged.
@@ -132,8 +159,32 @@ def seen_by(folder: Path) -> Callable[[str], bool] | None:
     path = folder / RECEIPT
     if not path.exists():
         return None
-    seen = [read_patients(model["patients"], str(path)) for model in _read(path)["models"]]
+    content = _read(path)
+    seen = [read_patients(model["patients"], str(path)) for model in content["models"]]
+    seen += [read_patients(patients, str(path)) for patients in content.get("tuned_on", ())]
     return lambda patient: any(patient in patients for patients in seen)
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Holds the folder's lock, which the system releases when the process dies.
+
+    The folder itself is locked; where its file system cannot do that (NFS), a file in it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        except OSError:
+            from filelock import FileLock
+
+            with FileLock(folder / LOCK):
+                yield
+                return
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _refuse_foreign(folder: Path, listed: Mapping[str, str], targets: Iterable[Path]) -> None:
@@ -169,6 +220,8 @@ def _is_receipt(content: object) -> bool:
     return (
         isinstance(models, list)
         and all(isinstance(m, dict) and isinstance(m.get("patients"), dict) for m in models)
+        and isinstance(content.get("tuned_on", []), list)
+        and all(isinstance(patients, dict) for patients in content.get("tuned_on", []))
         and isinstance(files, dict)
         # What is listed may be removed, so it must lie in the folder itself.
         and all(_is_plain(name) and is_sha256(inputs) for name, inputs in files.items())

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from medseg.contracts import Labels
-from medseg.data.geometry import Geometry, turn_back
+from medseg.data.geometry import Geometry
 from medseg.data.resample import bands, interpolation_matrix
 
 REGION_THRESHOLD = 0.5
@@ -112,23 +112,3 @@ def matrices_back(geometry: Geometry) -> list[NDArray[np.floating] | None]:
     """Per axis of the store the matrix ``(n_cropped, n_store)`` for scores, ``None`` where none is needed."""
     sizes = zip(geometry.shape, geometry.cropped_shape, geometry.orders_back(1), strict=True)
     return [None if n == m else interpolation_matrix(n, m, order) for n, m, order in sizes]
-
-
-def painted(planes: Iterable[Tensor], geometry: Geometry, axis: int, labels: Labels) -> NDArray[np.integer]:
-    """The label map on the file's grid, in the file's values, from score planes of the cropped grid.
-
-    Args:
-        planes: ``(K, *the two other axes)`` along store axis ``axis``, as `resampled_planes` gives them.
-        geometry: of the case; outside of its crop is background.
-        axis: an axis of the store.
-        labels: what the scores mean.
-
-    Returns:
-        ``(W, H, D)`` of shape ``geometry.original_shape``, C-contiguous.
-    """
-    values = file_values(labels)
-    whole = np.zeros(geometry.oriented_shape, dtype=values.dtype)
-    inside = np.moveaxis(whole[geometry.crop_slices], axis, 0)
-    for target, plane in zip(inside, planes, strict=True):
-        target[...] = values[decide(plane, labels)]
-    return np.ascontiguousarray(turn_back(whole, geometry.permutation, geometry.flips))

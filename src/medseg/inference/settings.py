@@ -21,6 +21,12 @@ class InferenceSettings:
         device: ``"auto"``, ``"cpu"``, ``"mps"``, ``"cuda"`` or ``"cuda:N"``.
         overwrite: predict again where a prediction exists already.
         object_score: how sure an object must be to be listed, for networks that find objects one by one.
+        probabilities: also write ``CASE_probabilities.npz``.
+        uncertainty: also write ``CASE_uncertainty`` (the entropy of the mean, in nats),
+        ``CASE_disagreement`` (what
+            members, flips or dropout passes disagree about) and ``review.csv`` (the doubtful cases first).
+        mc_dropout: passes with dropout active, whose probabilities are averaged; 0 for one without.
+        mc_seed: of these.
     """
 
     overlap: float = 0.5
@@ -30,6 +36,10 @@ class InferenceSettings:
     device: str = "auto"
     overwrite: bool = False
     object_score: float = 0.5
+    probabilities: bool = False
+    uncertainty: bool = False
+    mc_dropout: int = 0
+    mc_seed: int = 0
 
     def problems(self) -> list[str]:
         """One line per value that cannot be used."""
@@ -48,4 +58,10 @@ class InferenceSettings:
         kind, _, number = self.device.partition(":")
         if kind not in ("auto", "cpu", "mps", "cuda") or (":" in self.device and not number.isdecimal()):
             lines.append(f"device: {self.device!r} is not known; use auto, cpu, mps, cuda or cuda:N")
+        if self.mc_dropout < 0 or self.mc_dropout == 1:
+            lines.append(
+                f"mc_dropout: {self.mc_dropout} passes say nothing of a spread; use 0, or 2 and more"
+            )
+        if self.mc_seed < 0:
+            lines.append(f"mc_seed: {self.mc_seed} is negative; use 0 or more")
         return lines

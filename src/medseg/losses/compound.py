@@ -50,6 +50,7 @@ class Compound(LossTerm):
         # a list, since a ModuleDict refuses names such as "values"
         self.terms = nn.ModuleList(targets.build(spec, "loss", labels) for spec in terms.values())
         self.share = 0.0
+        self._latest: dict[str, Tensor] = {}
 
     def progress(self, share: float) -> None:
         """The weights from now on are those after this share of training."""
@@ -62,10 +63,18 @@ class Compound(LossTerm):
 
     def compare(self, target: Prepared) -> Tensor:
         """A scalar."""
-        weighted = zip(self.terms, self.current.values(), strict=True)
-        found = [weight * _compared(term, target) for term, weight in weighted if weight > 0]
+        current = self.current
+        named = zip(current, self.terms, strict=True)
+        found = {name: _compared(term, target) for name, term in named if current[name] > 0}
+        self._latest = {name: value.detach() for name, value in found.items()}
         # nothing weighs yet: nothing is learned, and the graph is there all the same
-        return torch.stack(found).sum() if found else (target.probabilities * 0).sum()
+        weighted = [current[name] * value for name, value in found.items()]
+        return torch.stack(weighted).sum() if weighted else (target.probabilities * 0).sum()
+
+    def to_log(self) -> dict[str, Tensor]:
+        """``loss_NAME`` of each term that was just computed, unweighted, and ``weight_NAME`` of all."""
+        values = {f"loss_{name}": value for name, value in self._latest.items()}
+        return values | {f"weight_{name}": torch.tensor(weight) for name, weight in self.current.items()}
 
 
 def _compared(term: nn.Module, target: Prepared) -> Tensor:

@@ -9,6 +9,7 @@ from medseg.losses.cross_entropy import CrossEntropy
 from medseg.losses.dice import Dice
 from medseg.losses.target import Prepared
 from medseg.losses.term import LossTerm
+from medseg.losses.voxelwise import ClassWeights
 
 
 class DiceCE(LossTerm):
@@ -33,7 +34,7 @@ class DiceCE(LossTerm):
         background: bool = False,
         batch: bool = False,
         smooth: float = 1e-5,
-        class_weights: list[float] | None = None,
+        class_weights: ClassWeights | None = None,
     ) -> None:
         super().__init__(labels)
         self.dice_weight, self.ce_weight = dice_weight, ce_weight

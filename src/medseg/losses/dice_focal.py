@@ -9,6 +9,7 @@ from medseg.losses.dice import Dice
 from medseg.losses.focal import Focal
 from medseg.losses.target import Prepared
 from medseg.losses.term import LossTerm
+from medseg.losses.voxelwise import ClassWeights
 
 
 class DiceFocal(LossTerm):
@@ -35,7 +36,7 @@ class DiceFocal(LossTerm):
         batch: bool = False,
         smooth: float = 1e-5,
         gamma: float = 2.0,
-        class_weights: list[float] | None = None,
+        class_weights: ClassWeights | None = None,
     ) -> None:
         super().__init__(labels)
         self.dice_weight, self.focal_weight = dice_weight, focal_weight

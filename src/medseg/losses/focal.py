@@ -9,7 +9,7 @@ from medseg.contracts import Labels
 from medseg.errors import UserError
 from medseg.losses.target import Prepared
 from medseg.losses.term import LossTerm
-from medseg.losses.voxelwise import mean_over_voxels, read_class_weights, weigh_voxels
+from medseg.losses.voxelwise import ClassWeights, mean_over_voxels, read_class_weights, weigh_voxels
 
 
 class Focal(LossTerm):
@@ -18,13 +18,13 @@ class Focal(LossTerm):
     Args:
         labels: what the codes mean.
         gamma: 0 is cross-entropy; at least 1 otherwise, since the gradient at ``p = 1`` is infinite between.
-        class_weights: per class with the background first, or per region; the mean is weighted.
+        class_weights: as of the cross-entropy; the mean is weighted.
     """
 
     class_weights: Tensor | None
 
     def __init__(
-        self, labels: Labels, *, gamma: float = 2.0, class_weights: list[float] | None = None
+        self, labels: Labels, *, gamma: float = 2.0, class_weights: ClassWeights | None = None
     ) -> None:
         super().__init__(labels)
         if gamma != 0 and gamma < 1:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
 from medseg.contracts import Labels
 from medseg.errors import UserError
 from medseg.losses.target import Prepared
+
+Balance = Literal["balanced", "balanced_sqrt"]
+ClassWeights = list[float] | Balance
+"""One number per class with the background first, or per region; or a rule that training makes them by."""
 
 
 def weigh_voxels(prepared: Prepared, class_weights: Tensor | None) -> Tensor:
@@ -33,14 +39,18 @@ def mean_over_voxels(values: Tensor, weights: Tensor) -> Tensor:
     return (values * weights).sum() / weights.sum().clamp(min=torch.finfo(weights.dtype).tiny)
 
 
-def read_class_weights(class_weights: list[float] | None, labels: Labels) -> Tensor | None:
+def read_class_weights(class_weights: ClassWeights | None, labels: Labels) -> Tensor | None:
     """One weight per row as a tensor.
 
     Raises:
-        UserError: unless there is one non-negative weight per row and one of them is positive.
+        UserError: unless there is one non-negative weight per row and one of them is positive; or for the
+            name of a rule, which training replaces by numbers from the training cases' class sizes.
     """
     if class_weights is None:
         return None
+    if isinstance(class_weights, str):
+        problem = f"{class_weights} is made from a run's training cases and there are none here"
+        raise UserError("loss.class_weights", problem, "give numbers")
     rows = labels.out_channels
     if len(class_weights) != rows or min(class_weights) < 0 or max(class_weights) <= 0:
         what = "one per region" if labels.overlapping else "the background's first"

@@ -38,6 +38,8 @@ class TokenEncoder(nn.Module):
         stages: the transformer's parts in order.
         pyramid: the channels and strides that they give.
         patch_size: the only size of image that fits, or ``None`` where others do.
+        placed: of the first body, which is then an ``nn.Sequential``, the modules that make placed tokens of
+            the image; 0 where tokens are tied to windows, so that none can be left out.
     """
 
     def __init__(
@@ -47,11 +49,13 @@ class TokenEncoder(nn.Module):
         pyramid: Pyramid,
         *,
         patch_size: tuple[int, ...] | None = None,
+        placed: int = 0,
     ) -> None:
         super().__init__()
         self.pyramid = pyramid
         self.stages = nn.ModuleList([finest, *stages])
         self.patch_size = patch_size
+        self.placed = placed
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """``(B, M, *S)`` -> features per level, finest first.
@@ -59,12 +63,40 @@ class TokenEncoder(nn.Module):
         Raises:
             UserError: for an image of another size than the position embeddings have.
         """
-        size = tuple(image.shape[2:])
-        if self.patch_size is not None and not exporting() and size != tuple(self.patch_size):
-            raise UserError("network", f"windows of {list(size)}", f"it takes {list(self.patch_size)} alone")
+        self._check(image)
         tokens = image
         levels = [self.stages[0](in_fast_layout(image))]
         for stage in list(self.stages)[1:]:
             tokens, level = stage(tokens)
             levels.append(level)
         return levels
+
+    def tokens(self, image: Tensor, kept: Tensor | None = None) -> Tensor:
+        """What the transformer makes of all tokens, or of some while the others are not there at all.
+
+        Args:
+            image: ``(B, M, *S)``.
+            kept: ``(B, n)`` int64, which of the ``N`` tokens of each sample; ``None`` for all in order.
+
+        Returns:
+            ``(B, n, C)``, in the order of ``kept``.
+
+        Raises:
+            UserError: the tokens are tied to windows, or an image of another size.
+        """
+        if not self.placed:
+            problem = "its tokens are tied to windows, so none can be left out"
+            raise UserError("network", problem, "use network=unetr")
+        self._check(image)
+        bodies = [stage.body for stage in list(self.stages)[1:]]
+        tokens: Tensor = bodies[0][: self.placed](image)  # type: ignore[index, operator]
+        if kept is not None:
+            tokens = tokens.gather(1, kept[..., None].expand(-1, -1, tokens.shape[2]))
+        for body in (bodies[0][self.placed :], *bodies[1:]):  # type: ignore[index]
+            tokens = body(tokens)  # type: ignore[operator]
+        return tokens
+
+    def _check(self, image: Tensor) -> None:
+        size = tuple(image.shape[2:])
+        if self.patch_size is not None and not exporting() and size != tuple(self.patch_size):
+            raise UserError("network", f"windows of {list(size)}", f"it takes {list(self.patch_size)} alone")

@@ -47,6 +47,7 @@ class UNETR:
     MODULAR: ClassVar[bool] = True
     DIMS: ClassVar[tuple[int, ...]] = (2, 3)
     FIXED_PATCH: ClassVar[bool] = True
+    GLOBAL_TOKENS: ClassVar[bool] = True
     MIN_LEVELS: ClassVar[int] = 2
     MAX_TOKENS: ClassVar[int] = 4096
     MULTIPLE_OF: ClassVar[dict[str, int]] = {"hidden_size": 12}
@@ -105,7 +106,7 @@ class UNETR:
             if level == last:
                 body.append(nn.LayerNorm(self.hidden))
             stages.append(TokenStage(body, self._tap(level)))
-        return TokenEncoder(finest, stages, self.pyramid, patch_size=topology.patch_size)
+        return TokenEncoder(finest, stages, self.pyramid, patch_size=topology.patch_size, placed=2)
 
     def _boxes(self, in_channels: int) -> nn.Module:
         make, box = nn.Conv2d if self.layers.dims == 2 else nn.Conv3d, self.strides[-1]

@@ -73,7 +73,7 @@ class CopyPaste(Taught):
             other = image.roll(1, 0)
             logits = _seen(network, mixed(inside, other, image), present & present.roll(1, 0))
             codes = mixed(inside, labelled.label.roll(1, 0), labelled.label)
-            return self._against(logits, codes), torch.zeros((), device=image.device)
+            return self.against(logits, codes), torch.zeros((), device=image.device)
         theirs = self._labelled_by_teacher(unlabelled)
         partners = torch.arange(len(image)) % len(unlabelled.image)
         raw, theirs = unlabelled.image[partners], theirs[partners]
@@ -82,11 +82,7 @@ class CopyPaste(Taught):
         logits = _seen(network, seen, there)
         people = torch.cat([mixed(inside, nothing, labelled.label), mixed(inside, labelled.label, nothing)])
         teacher = torch.cat([mixed(inside, theirs, nothing), mixed(inside, nothing, theirs)])
-        return self._against(logits, people), self._against(logits, teacher)
-
-    def _against(self, logits: tuple[Tensor, ...], codes: Tensor) -> Tensor:
-        value: Tensor = self.loss(logits if self.deep_supervision else logits[:1], codes)
-        return value
+        return self.against(logits, people), self.against(logits, teacher)
 
     def _inside(self, image: Tensor) -> Tensor:
         """``(1, 1, *S)`` bool: one box at a random place, the same in the whole batch."""

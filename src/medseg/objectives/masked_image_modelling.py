@@ -63,10 +63,6 @@ class MaskedImageModelling(Pretraining):
         """From the pyramid to an image."""
         self.head = ReconstructionHead(levels, in_channels, self.width)
 
-    def levels_used(self, count: int) -> Sequence[int]:
-        """All."""
-        return range(count)
-
     def terms(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """``loss`` alone."""
         image, present = batch.image, batch.present

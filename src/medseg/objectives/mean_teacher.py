@@ -12,7 +12,7 @@ from medseg.errors import UserError
 from medseg.objectives.beliefs import probabilities
 from medseg.objectives.ramp import sigmoid_ramp
 from medseg.objectives.semi_supervised import Taught, together
-from medseg.objectives.views import noisy
+from medseg.objectives.views import noisy, strong
 
 
 class MeanTeacher(Taught):
@@ -20,7 +20,8 @@ class MeanTeacher(Taught):
 
     The consistency is the mean squared difference of the probabilities. With ``uncertainty_views`` the
     teacher answers that often, each time with other noise, and only voxels count whose mean answer has an
-    entropy under a threshold; that rises from 3/4 of the largest entropy to all of it (UA-MT).
+    entropy under a threshold; that rises from 3/4 of the largest entropy to all of it (UA-MT). Weight and
+    ramp are by default those of UA-MT's authors.
 
     Args:
         loss: of the labelled stream.
@@ -28,6 +29,7 @@ class MeanTeacher(Taught):
         ramp_up: share of the training in which it grows.
         ema_decay: of the teacher.
         noise: standard deviation of the noise, in units of the normalised image.
+        strength: of the changes of intensity in what the student sees; 0 for none.
         uncertainty_views: answers of the teacher, 0 for the plain form.
         publish_teacher: whether validation and the bundle take the teacher instead of the student.
         deep_supervision: of the labelled loss.
@@ -38,10 +40,11 @@ class MeanTeacher(Taught):
         self,
         loss: Loss,
         *,
-        weight: float = 1.0,
-        ramp_up: float = 0.4,
+        weight: float = 0.1,
+        ramp_up: float = 1.0,
         ema_decay: float = 0.99,
         noise: float = 0.1,
+        strength: float = 0.0,
         uncertainty_views: int = 0,
         publish_teacher: bool = True,
         deep_supervision: bool = False,
@@ -56,16 +59,21 @@ class MeanTeacher(Taught):
             deep_supervision=deep_supervision,
             decay=decay,
         )
-        if noise < 0 or uncertainty_views < 0:
-            problem = f"noise {noise}, uncertainty_views {uncertainty_views} are out of range"
-            raise UserError("objective", problem, "give 0 or more")
-        self.noise, self.uncertainty_views = noise, uncertainty_views
+        if min(noise, strength, uncertainty_views) < 0:
+            given = f"noise {noise}, strength {strength}, uncertainty_views {uncertainty_views}"
+            raise UserError("objective", f"{given}: one is negative", "give 0 or more")
+        self.noise, self.strength, self.uncertainty_views = noise, strength, uncertainty_views
 
     def terms(
         self, network: nn.Module, labelled: Batch, unlabelled: Batch, progress: Progress
     ) -> tuple[Tensor, Tensor]:
         """The labelled loss and the consistency."""
-        logits: tuple[Tensor, ...] = network(*together(labelled, unlabelled))
+        image, present = together(labelled, unlabelled)
+        if self.strength:
+            here = len(labelled.image)
+            changed = strong(unlabelled.image, unlabelled.present, self.strength)
+            image = torch.cat([image[:here], changed])
+        logits: tuple[Tensor, ...] = network(image, present)
         mine = probabilities(logits[0][len(labelled.image) :], self.labels)
         theirs = self._answer(unlabelled)
         difference = (mine - theirs) ** 2

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from typing import ClassVar
 
@@ -52,7 +52,7 @@ class Pretraining(nn.Module, ABC):
             raise UserError("objective", problem, "use fusion=early or mid and a network that has one")
         self.make_heads(levels, int(network.in_channels))  # type: ignore[arg-type]
         self.to(next(network.parameters()).device)
-        freeze_unreached(network, self.levels_used(len(levels.channels)))
+        freeze_unreached(network, self.outputs)
 
     def step(self, network: nn.Module, streams: Mapping[str, Batch], progress: Progress) -> dict[str, Tensor]:
         """``loss`` to minimise, and what else is worth logging, detached."""
@@ -65,17 +65,22 @@ class Pretraining(nn.Module, ABC):
     def make_heads(self, levels: Pyramid, in_channels: int) -> None:
         """Sets the modules that are trained beside the encoder."""
 
-    @abstractmethod
     def levels_used(self, count: int) -> Sequence[int]:
         """Which of ``count`` levels, 0 the finest, the loss depends on."""
+        return range(count)
+
+    def outputs(self, network: nn.Module, image: Tensor) -> list[Tensor]:
+        """What the loss depends on, of all that the network makes of an image."""
+        levels = network(image)
+        return [levels[k] for k in self.levels_used(len(levels))]
 
     @abstractmethod
     def terms(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """The loss of one batch."""
 
 
-def freeze_unreached(network: nn.Module, used: Sequence[int]) -> None:
-    """Freezes the parameters that the used levels do not depend on; DDP would wait for their gradients.
+def freeze_unreached(network: nn.Module, outputs: Callable[[nn.Module, Tensor], list[Tensor]]) -> None:
+    """Freezes the parameters that the outputs do not depend on; DDP would wait for their gradients.
 
     Found on a copy without memory, so nothing is computed. Transformers have such parameters: each level
     has convolutions of its own beside the blocks. In a U-Net the deepest level reaches all.
@@ -83,8 +88,7 @@ def freeze_unreached(network: nn.Module, used: Sequence[int]) -> None:
     ghost = deepcopy(network).to("meta")
     image = torch.zeros(1, int(network.in_channels), *network.patch_size, device="meta")  # type: ignore[arg-type, misc]
     with torch.enable_grad():
-        levels = ghost(image)
-        total = torch.stack([levels[k].sum() for k in used]).sum()
+        total = torch.stack([output.sum() for output in outputs(ghost, image)]).sum()
     trained = [p for p in ghost.parameters() if p.requires_grad]
     found = torch.autograd.grad(total, trained, allow_unused=True)
     reached = {id(p) for p, gradient in zip(trained, found, strict=True) if gradient is not None}

@@ -46,12 +46,16 @@ class SemiSupervised(nn.Module, ABC):
         self.deep_supervision, self.weight, self.ramp_up = deep_supervision, weight, ramp_up
         self.loss = DeepSupervision(loss, decay=decay)
         self.labels = loss.labels
+        self._terms: dict[str, Tensor] = {}
 
     def attach(self, network: nn.Module) -> None:
         """Needs nothing beside the network."""
 
     def step(self, network: nn.Module, streams: Mapping[str, Batch], progress: Progress) -> dict[str, Tensor]:
         """``loss`` to minimise; ``loss_labelled``, ``loss_unlabelled`` unweighted, and ``weight``.
+
+        Of a compound loss also its terms at labelled voxels, see `DeepSupervision`; of the published network
+        where there are two.
 
         Raises:
             UserError: if the labelled stream carries no label.
@@ -60,8 +64,10 @@ class SemiSupervised(nn.Module, ABC):
         if labelled.label is None:
             raise UserError("objective", "the labelled stream has a batch without a label", "check the split")
         weight = self.weight * sigmoid_ramp(progress, self.ramp_up)
+        self._terms = {}
         first, second = self.terms(network, labelled, unlabelled, progress)
         return {
+            **self._terms,
             "loss": first + weight * second,
             "loss_labelled": first.detach(),
             "loss_unlabelled": second.detach(),
@@ -77,9 +83,12 @@ class SemiSupervised(nn.Module, ABC):
     def labelled_loss(self, logits: Sequence[Tensor], labelled: Batch) -> Tensor:
         """The loss of logits of which the first samples are the labelled ones."""
         assert labelled.label is not None
-        levels = logits if self.deep_supervision else logits[:1]
-        mine = [each[: len(labelled.label)] for each in levels]
-        value: Tensor = self.loss(mine, labelled.label)
+        return self.against([each[: len(labelled.label)] for each in logits], labelled.label)
+
+    def against(self, logits: Sequence[Tensor], codes: Tensor) -> Tensor:
+        """The loss of logits, finest first, against codes; the first one of a step is logged by its terms."""
+        value: Tensor = self.loss(logits if self.deep_supervision else logits[:1], codes)
+        self._terms = self._terms or self.loss.terms
         return value
 
     def after_step(self, network: nn.Module, progress: Progress) -> None:

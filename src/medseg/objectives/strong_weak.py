@@ -1,9 +1,10 @@
-"""FixMatch (Sohn 2020) with CutMix, and its form with two strong views, after UniMatch (Yang 2023)."""
+"""FixMatch (Sohn 2020) with CutMix; with two strong views and dropped features UniMatch (Yang 2023)."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from medseg.contracts import Batch, Loss, Progress
 from medseg.errors import UserError
@@ -17,7 +18,11 @@ class StrongWeak(Taught):
 
     The weak view is the queue's patch. A strong view changes its intensities strongly and pastes a box of
     another patch of the batch into it, with the beliefs of that patch. With ``teacher`` the moving average
-    believes instead of the network itself. UniMatch's perturbation of features is not part of it.
+    believes instead of the network itself.
+
+    With ``feature_dropout`` the same is learned from the weak view itself, while whole channels of the
+    features between encoder and decoder are dropped. The unlabelled term is then half of that, and half of
+    the mean over the strong views: 0.25, 0.25 and 0.5 with two, as in UniMatch.
 
     Args:
         loss: of the labelled stream.
@@ -27,6 +32,8 @@ class StrongWeak(Taught):
         strong_views: 1 as in FixMatch, 2 as in UniMatch.
         strength: of the changes of intensity, see `views.strong`.
         cutmix: probability that a strong view gets a box of another patch.
+        feature_dropout: probability that a channel of a level is dropped, 0.5 in UniMatch; 0 for no such
+            stream. The fusion then needs `encoding` and `decode`: early or mid, of networks in halves.
         teacher: whether the moving average believes, instead of the network.
         ema_decay: of it.
         publish_teacher: whether validation and the bundle take it.
@@ -44,6 +51,7 @@ class StrongWeak(Taught):
         strong_views: int = 1,
         strength: float = 0.5,
         cutmix: float = 0.5,
+        feature_dropout: float = 0.0,
         teacher: bool = False,
         ema_decay: float = 0.99,
         publish_teacher: bool = True,
@@ -62,18 +70,30 @@ class StrongWeak(Taught):
         if strong_views < 1 or not 0 <= confidence < 1 or not 0 <= cutmix <= 1:
             problem = f"strong_views {strong_views}, confidence {confidence}, cutmix {cutmix}: out of range"
             raise UserError("objective", problem, "give strong_views >= 1, confidence and cutmix from 0 to 1")
+        if not 0 <= feature_dropout < 1:
+            problem = f"{feature_dropout} is no probability below 1"
+            raise UserError("objective.feature_dropout", problem, "give for example 0.5, or 0 for none")
+        self.feature_dropout = feature_dropout
         self.confidence, self.strong_views, self.strength = confidence, strong_views, strength
         self.cutmix, self.believes = cutmix, teacher
+
+    def attach(self, network: nn.Module) -> None:
+        """Makes the teacher.
+
+        Raises:
+            UserError: features are to be dropped and the network has none between two halves.
+        """
+        if self.feature_dropout and not (hasattr(network, "encoding") and hasattr(network, "decode")):
+            problem = f"{type(network).__name__} has no features between an encoder and a decoder to drop"
+            raise UserError("objective.feature_dropout", problem, "give 0, or use fusion=early or mid")
+        super().attach(network)
 
     def terms(
         self, network: nn.Module, labelled: Batch, unlabelled: Batch, progress: Progress
     ) -> tuple[Tensor, Tensor]:
-        """The labelled loss, and the mean over the strong views."""
-        with torch.no_grad():
-            weak = self.taught(unlabelled.image, unlabelled.present) if self.believes else None
-            if weak is None:
-                weak = network(unlabelled.image, unlabelled.present)[0]
-            rows, sure = hardened(probabilities(weak, self.labels), self.labels)
+        """The labelled loss, and what is learned from strong views and dropped features."""
+        features = self._features(network, unlabelled)
+        rows, sure = self._beliefs(network, unlabelled, features)
         views = [self._view(unlabelled, rows, sure) for _ in range(self.strong_views)]
         seen = torch.cat([labelled.image, *(view[0] for view in views)])
         there = torch.cat([labelled.present, *[unlabelled.present] * self.strong_views])
@@ -81,11 +101,32 @@ class StrongWeak(Taught):
         strongly = logits[0][len(labelled.image) :].chunk(self.strong_views)
         second = torch.stack(
             [
-                cross_entropy(mine, rows, (sure >= self.confidence).float(), self.labels)
-                for mine, (_, rows, sure) in zip(strongly, views, strict=True)
+                cross_entropy(mine, its, (trust >= self.confidence).float(), self.labels)
+                for mine, (_, its, trust) in zip(strongly, views, strict=True)
             ]
         ).mean()
+        if features:
+            dropped = network.decode([drop_channels(level, self.feature_dropout) for level in features])[0]  # type: ignore[operator]
+            third = cross_entropy(dropped, rows, (sure >= self.confidence).float(), self.labels)
+            second = (second + third) / 2
         return self.labelled_loss(logits, labelled), second
+
+    def _features(self, network: nn.Module, batch: Batch) -> list[Tensor]:
+        """Of the weak view, with a gradient; none where none is dropped."""
+        if not self.feature_dropout:
+            return []
+        return list(network.encoding()(batch.image, batch.present))  # type: ignore[operator]
+
+    @torch.no_grad()
+    def _beliefs(self, network: nn.Module, batch: Batch, features: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Of the weak view, the believed rows and how sure they are."""
+        if self.believes:
+            weak = self.taught(batch.image, batch.present)
+        elif features:
+            weak = network.decode(features)[0]  # type: ignore[operator]
+        else:
+            weak = network(batch.image, batch.present)[0]
+        return hardened(probabilities(weak, self.labels), self.labels)
 
     def _view(self, batch: Batch, rows: Tensor, sure: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """A strong view of every patch, and what is believed of it."""
@@ -101,3 +142,9 @@ class StrongWeak(Taught):
             mixed(inside, rows.roll(1, 0), rows),
             mixed(inside, sure.roll(1, 0), sure),
         )
+
+
+def drop_channels(features: Tensor, probability: float) -> Tensor:
+    """``(B, C, *S)`` with whole channels at 0, each with this probability, and the others larger for it."""
+    drop = functional.dropout2d if features.ndim == 4 else functional.dropout3d
+    return drop(features, probability)

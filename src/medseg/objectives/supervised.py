@@ -35,6 +35,8 @@ class Supervised(nn.Module):
     def step(self, network: nn.Module, streams: Mapping[str, Batch], progress: Progress) -> dict[str, Tensor]:
         """``loss`` to minimise; with several levels also ``loss_finest``, that of the full resolution.
 
+        Of a compound loss also its terms at the full resolution, see `DeepSupervision`.
+
         Raises:
             UserError: if the labelled stream carries no label.
         """
@@ -45,7 +47,7 @@ class Supervised(nn.Module):
         if not self.deep_supervision:
             logits = logits[:1]
         terms = self.loss.levels(logits, batch.label)
-        found = {"loss": self.loss.combine(terms)}
+        found = {**self.loss.terms, "loss": self.loss.combine(terms)}
         if len(terms) > 1:
             found["loss_finest"] = terms[0].detach()
         return found

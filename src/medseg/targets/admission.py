@@ -18,6 +18,7 @@ SLOTS = {
     "loss": "losses",
     "objective": "objectives",
     "queue": "patches",
+    "postprocess": "postprocess",
 }
 """Slot -> the room of medseg whose classes may fill it."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from medseg.files import write_text
 from medseg.tracking.settings import TrackingSettings
 
 if TYPE_CHECKING:
+    import wandb
     from lightning.pytorch.loggers import WandbLogger
 
 ALLOWED = (
@@ -31,6 +33,8 @@ ALLOWED = (
     "inference",
 )
 """The parts of the configuration that are sent. What holds paths (data, split, runs) stays here."""
+PATIENCE = 30
+"""Seconds to wait for W&B's server at the start of a run."""
 
 
 def build_wandb(
@@ -38,13 +42,38 @@ def build_wandb(
 ) -> WandbLogger:
     """A logger that writes under ``folder/wandb`` and sends only where ``settings.wandb`` is online.
 
-    Code, git remote, command line, console, host and user are not recorded.
+    Code, git remote, command line, console, host and user are not recorded. A server that does not answer
+    costs `PATIENCE` seconds and a warning; the run is then kept offline.
     """
     import wandb
-    from lightning.pytorch.loggers import WandbLogger
 
     os.environ.setdefault("WANDB_SILENT", "true")
     folder.mkdir(parents=True, exist_ok=True)
+    logger = _logger(settings, folder, run_id, study, config, offline=settings.wandb == "offline")
+    try:
+        _ = logger.experiment
+    except (wandb.errors.CommError, wandb.errors.UsageError) as error:
+        reason = str(error).splitlines()[0]
+        warnings.warn(
+            f"W&B cannot be reached ({reason}); the run is kept offline, `medseg sync {folder}` sends it",
+            stacklevel=2,
+        )
+        wandb.teardown()
+        logger = _logger(settings, folder, run_id, study, config, offline=True)
+    return logger
+
+
+def _logger(
+    settings: TrackingSettings,
+    folder: Path,
+    run_id: str,
+    study: str,
+    config: Mapping[str, Any],
+    *,
+    offline: bool,
+) -> WandbLogger:
+    from lightning.pytorch.loggers import WandbLogger
+
     logger = WandbLogger(
         project=settings.project,
         entity=settings.entity,
@@ -54,26 +83,41 @@ def build_wandb(
         group=study,
         tags=list(settings.tags),
         save_dir=str(folder),
-        offline=settings.wandb == "offline",
+        offline=offline,
         config=allowed_config(config),
-        settings=wandb.Settings(
-            console="off",
-            disable_git=True,
-            disable_code=True,
-            save_code=False,
-            silent=True,
-            host="undisclosed",
-            username="undisclosed",
-            program="medseg",
-            program_relpath="medseg",
-            x_disable_meta=True,
-            x_disable_machine_info=True,
-            x_save_requirements=False,
-        ),
+        settings=private_settings(system_metrics=True),
     )
     # Lightning always hands this over, and W&B warns of it at every start.
     logger._wandb_init.pop("anonymous", None)
     return logger
+
+
+def private_settings(*, system_metrics: bool) -> wandb.Settings:
+    """Settings under which a run names neither host nor user, folder, command or code.
+
+    Args:
+        system_metrics: whether the use of processors, GPUs, memory, disk and network is sampled. W&B calls
+            their switch "machine info"; what would tell which machine it is comes with "meta", which is off.
+    """
+    import wandb
+
+    return wandb.Settings(
+        console="off",
+        disable_git=True,
+        disable_code=True,
+        save_code=False,
+        silent=True,
+        host="undisclosed",
+        username="undisclosed",
+        program="medseg",
+        program_relpath="medseg",
+        x_disable_meta=True,
+        x_disable_machine_info=not system_metrics,
+        x_disable_stats=not system_metrics,
+        x_stats_disk_paths=("/",),
+        x_save_requirements=False,
+        init_timeout=PATIENCE,
+    )
 
 
 def allowed_config(config: Mapping[str, Any]) -> dict[str, Any]:

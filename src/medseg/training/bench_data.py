@@ -22,7 +22,8 @@ from medseg.tracking.record import surroundings
 from medseg.training.bench_table import Bench, PatchCost, Row, print_bench
 from medseg.training.budget import seconds_per_step
 from medseg.training.console import open_console, quieten
-from medseg.training.fitting import Fitting, augments_on_device, bare, device_of
+from medseg.training.fitting import Fitting, augments_on_device, bare
+from medseg.training.parallel import device_of
 from medseg.training.preparation import Prepared, prepare
 from medseg.training.queue_speed import FEWEST, Speed, Streams, measure, measure_for
 from medseg.training.recipe import Recipe

@@ -35,8 +35,12 @@ def seconds_per_step(
     precision: str,
     accumulate: int,
     device: torch.device,
+    counts: tuple[int, int] = (WARM, TIMED),
 ) -> float:
-    """The median time of an optimizer step, reading its batches included, on copies that are thrown away."""
+    """The median time of an optimizer step, reading its batches included, on copies that are thrown away.
+
+    ``counts`` are the steps before the clock is started, and those that are timed.
+    """
     network, objective = (
         copy.deepcopy(network).to(device).train(),
         copy.deepcopy(objective).to(device).train(),
@@ -46,7 +50,7 @@ def seconds_per_step(
     adam = build_optimizer(optimizer, [([p for p in every if p.requires_grad], 1.0)])
     stream = itertools.chain.from_iterable(itertools.repeat(batches))
     durations = []
-    for _ in range(WARM + TIMED):
+    for _ in range(sum(counts)):
         start = time.perf_counter()
         for _ in range(accumulate):
             _backward(network, objective, stream, precision, device)
@@ -56,7 +60,7 @@ def seconds_per_step(
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         durations.append(time.perf_counter() - start)
-    return statistics.median(durations[WARM:])
+    return statistics.median(durations[counts[0] :])
 
 
 def _backward(

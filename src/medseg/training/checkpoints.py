@@ -18,6 +18,7 @@ from lightning.fabric.plugins.io import CheckpointIO
 
 from medseg.errors import UserError
 from medseg.files import file_hash, publish, scratch_path
+from medseg.training.parallel import own_part
 
 NAME = re.compile(r"(\d{8})-([0-9a-f]{64})\.ckpt")
 KEPT = 2
@@ -98,7 +99,7 @@ class CheckpointEveryEpoch(L.Callback):
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Saves; weights that are no numbers are refused, so that the one before stays whole."""
-        if not all(bool(torch.isfinite(weight).all()) for weight in pl_module.parameters()):
+        if not all(bool(torch.isfinite(own_part(weight)).all()) for weight in pl_module.parameters()):
             where = f"step {trainer.global_step}"
             raise UserError(where, "a weight of the network is not finite", "lower optimizer.lr")
         looked = ("validation_volume/", "probe/") if trainer.current_epoch in self.looks else ()

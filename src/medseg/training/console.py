@@ -18,8 +18,10 @@ from rich.progress import (
 )
 
 
-def open_console() -> Console:
-    """Standard output; a log file gets lines wide enough for the tables."""
+def open_console(leads: bool = True) -> Console:
+    """Standard output; a log file gets lines wide enough for the tables. Silent but on rank zero."""
+    if not leads:
+        return Console(quiet=True)
     console = Console()
     return console if console.is_terminal else Console(width=110)
 
@@ -33,6 +35,9 @@ def quieten() -> None:
         ".*isinstance.treespec, LeafSpec.*",
         ".*smaller than the logging interval.*",
         ".*anonymous setting.*",
+        ".*`srun` command is available.*",
+        "Grad strides do not match bucket view strides.*",  # of 1x1 convolutions, where channels come last
+        ".*sync_dist=True.*",  # what is logged without is the same on every rank already
         ".*in eval mode at the start of training.*",  # teachers and frozen stages are
     ):
         warnings.filterwarnings("ignore", message=message)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from medseg.data.source import open_cohort
 from medseg.data.splits import Part, Split
 from medseg.errors import UserError
 from medseg.evaluation.settings import EvaluationSettings
+from medseg.inference.bundle import Bundle
+from medseg.inference.finish import Spec
 from medseg.inference.settings import InferenceSettings
 from medseg.training.assess import assess
 from medseg.training.console import open_console
@@ -27,6 +30,7 @@ def evaluate_run(
     evaluation: EvaluationSettings,
     console: Console | None = None,
     missing: bool = False,
+    postprocess: Sequence[Spec] | None = None,
 ) -> Path:
     """Predicts and scores the cases of ``part`` with the run's bundle and rewrites its report.
 
@@ -35,6 +39,8 @@ def evaluate_run(
         part: ``validation`` or ``test``; nobody may be scored on ``train``.
         data: where the cohort is; it must be the one that the run's split was made for.
         missing: score every subset of the modalities instead, see `medseg.training.missing_matrix`.
+
+        postprocess: specs to finish predictions with; ``None`` for what the bundle says.
 
     Returns:
         The path of ``report.html``, or of the matrix.
@@ -53,6 +59,8 @@ def evaluate_run(
     split = Split.load(folder.split)
     cohort = open_cohort(data)
     cases = split.cases(cohort, int(record["fold"]), part)
+    console = console or open_console()
     if missing:
-        return missing_matrix(folder, cohort, cases, part, inference, evaluation, console or open_console())
-    return assess(folder, cohort, cases, part, inference, evaluation, console or open_console())
+        return missing_matrix(folder, cohort, cases, part, inference, evaluation, console)
+    finish = None if postprocess is None else Bundle.load(folder.model).finish.with_steps(postprocess)
+    return assess(folder, cohort, cases, part, inference, evaluation, console, finish=finish)

@@ -77,6 +77,7 @@ class Stages:
 
     def __init__(self, network: nn.Module, settings: FinetuningSettings) -> None:
         self.network, self.settings = network, settings
+        self.frozen: frozenset[nn.Parameter] = frozenset()
         self.stages = stages(network)
         self.trainable = [p for p in network.parameters() if p.requires_grad]
         if not settings.active:
@@ -94,21 +95,32 @@ class Stages:
         first = len(self.stages) if first < 0 else first
         return max(0, first - sum(epoch >= k for k in self.settings.unfreeze_epochs))
 
-    def freeze(self, epoch: int) -> None:
+    def freeze(self, epoch: int, in_graph: bool = False) -> None:
         """Freezes the stages of this epoch and frees the others.
 
         A frozen parameter has no gradient, so the optimizer neither moves it nor keeps a state for it; a
         norm whose parameters are frozen keeps its running statistics.
+
+        Args:
+            epoch: counted from 0.
+            in_graph: whether frozen parameters get gradients all the same, which `mask` then drops: DDP
+                has settled at the start which gradients it waits for.
         """
         if not self.settings.active:
             return
         frozen = {p for stage in self.stages[: self.frozen_at(epoch)] for p in stage}
+        self.frozen = frozenset(frozen) if in_graph else frozenset()
         for parameter in self.trainable:
-            parameter.requires_grad_(parameter not in frozen)
+            parameter.requires_grad_(in_graph or parameter not in frozen)
         for module in self.network.modules():
             own: list[Any] = list(module.parameters(recurse=False))
             if own and list(module.buffers(recurse=False)):
                 module.train(not frozen.issuperset(own))
+
+    def mask(self) -> None:
+        """Drops the gradients of what is frozen, before they are clipped or used."""
+        for parameter in self.frozen:
+            parameter.grad = None
 
     def rates(self) -> list[tuple[Parameters, float]]:
         """Groups of parameters and their learning rate as a share of the optimizer's."""
@@ -129,4 +141,9 @@ class Unfreezing(L.Callback):
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Lightning has put every module into training mode by now."""
         of_network: Stages = pl_module.stages  # type: ignore[assignment]
-        of_network.freeze(trainer.current_epoch)
+        of_network.freeze(trainer.current_epoch, in_graph=trainer.world_size > 1)
+
+    def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
+        """Gradients are whole by now, and not yet clipped."""
+        of_network: Stages = pl_module.stages  # type: ignore[assignment]
+        of_network.mask()

@@ -3,38 +3,46 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.loggers import Logger, WandbLogger
 from rich.console import Console
 from torch import nn
 
 from medseg.data.machine import usable_cores
 from medseg.data.plan import Plan
-from medseg.errors import UserError
 from medseg.inference.assemble import assemble_encoding, assemble_network
 from medseg.patches.datamodule import PatchDataModule
 from medseg.patches.loader import PatchLoader
 from medseg.patches.settings import AugmentationSettings
 from medseg.targets import build, constants
-from medseg.tracking.local import LocalLogger
-from medseg.tracking.weights_and_biases import Pseudonyms, build_wandb, finish_wandb, send_pictures
 from medseg.training.budget import seconds_per_step, steps_for
 from medseg.training.checkpoints import AtomicCheckpointIO, CheckpointEveryEpoch, LastStep
 from medseg.training.console import ConsoleProgress
+from medseg.training.costs import Costs
 from medseg.training.data_advice import Loading, advice
 from medseg.training.finetuning import Unfreezing, load_pretrained
 from medseg.training.finite_loss import FiniteLoss
+from medseg.training.group import Group
+from medseg.training.loggers import Loggers
+from medseg.training.losses import build_loss
 from medseg.training.module import SegmentationModule
+from medseg.training.parallel import KnownRanks, device_of, part_of_batch, strategy_for
 from medseg.training.preparation import Prepared
 from medseg.training.pretraining import pretrains, start_from_encoder
 from medseg.training.probes import PROBED, Probes, probe_epochs
+from medseg.training.ranks import Ranks
 from medseg.training.recipe import Recipe, Spec
 from medseg.training.run_folder import RunFolder
+from medseg.training.settings import OptimizerSettings
+from medseg.training.signals import StopsBetweenSteps
+from medseg.training.telling import TellsWhere
 from medseg.training.volumes import VolumeValidation, look_epochs
 from medseg.training.waiting import DataWait
+
+_UNLABELLED = "training.unlabelled_batch_size"
 
 
 class Fitting:
@@ -45,13 +53,22 @@ class Fitting:
         run: where its files go.
         prepared: the data.
         console: what a person watches.
+        group: the ranks; ``None`` for this process alone.
     """
 
-    def __init__(self, recipe: Recipe, run: RunFolder, prepared: Prepared, console: Console) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        run: RunFolder,
+        prepared: Prepared,
+        console: Console,
+        group: Group | None = None,
+    ) -> None:
         self.recipe, self.run, self.prepared, self.console = recipe, run, prepared, console
-        self.local, self.waiting = LocalLogger(run.metrics), DataWait()
+        self.group = group or Group(Ranks())
+        self.loggers = Loggers(recipe, run, self.group.leads)
+        self.waiting, self.costs = DataWait(), Costs()
         self.pretrains = pretrains(recipe)
-        self.wandb: WandbLogger | None = None
         asked = recipe.training.precision
         self.precision = prepared.plan.precision if asked == "auto" else asked
 
@@ -68,7 +85,8 @@ class Fitting:
         recipe, labels = self.recipe, self.prepared.cohort.labels
         with torch.random.fork_rng():
             torch.manual_seed(recipe.seed)
-            objective: Any = build(recipe.objective, "objective", build(recipe.loss, "loss", labels))
+            loss = build_loss(recipe.loss, labels, self.prepared.plan, self.run)
+            objective: Any = build(recipe.objective, "objective", loss)
             if self.pretrains:
                 return assemble_encoding(recipe.network, recipe.fusion, self.prepared.plan, labels), objective
             network = assemble_network(
@@ -87,12 +105,20 @@ class Fitting:
             network,
             objective,
             self.prepared.cohort.labels,
-            recipe.optimizer,
+            self._scaled(recipe.optimizer),
             recipe.schedule,
             recipe.seed,
             steps,
             recipe.finetuning,
         )
+
+    def _scaled(self, optimizer: OptimizerSettings) -> OptimizerSettings:
+        """With the learning rate for the plan's batch, where it is to follow that."""
+        factor = self.recipe.training.lr_factor(self.prepared.plan.batch_size)
+        if factor != 1.0:
+            self.run.note(lr=optimizer.lr * factor)
+            self.console.print(f"learning rate {optimizer.lr:g} x {factor:g} = {optimizer.lr * factor:g}")
+        return replace(optimizer, lr=optimizer.lr * factor)
 
     def datamodule(self, steps: int) -> PatchDataModule:
         """The streams that the objective reads, and the validation patches."""
@@ -102,13 +128,15 @@ class Fitting:
             name: self._queue(recipe.queue, ids[name], recipe.augmentation, labelled=name == "labelled")
             for name in constants(recipe.objective["_target_"])["STREAMS"]
         }
-        unlabelled = recipe.training.unlabelled_batch_size or prepared.plan.batch_size
+        size = prepared.plan.batch_size
+        unlabelled = recipe.training.unlabelled_batch_size or size
+        sizes = {"labelled": ("plan.batch_size", size), "unlabelled": (_UNLABELLED, unlabelled)}
         looked_at = tuple(case.id for case in prepared.validation)
         off, labelled = AugmentationSettings.off(), not self.pretrains
         return PatchDataModule(
             queues,
             self._queue(bare(recipe.queue), looked_at, off, labelled) if self._looks_at_patches else None,
-            batch_size={"labelled": prepared.plan.batch_size, "unlabelled": unlabelled},
+            batch_size={name: part_of_batch(*sizes[name], recipe.training) for name in {*queues, "labelled"}},
             steps_per_epoch=self._epoch_steps(steps) * recipe.training.accumulate,
             workers=recipe.training.workers,
             validation_samples=recipe.training.validation_patches,
@@ -155,19 +183,22 @@ class Fitting:
 
     def trainer(self, steps: int) -> L.Trainer:
         """Lightning's Trainer; it writes nothing but what the callbacks and loggers here write."""
-        training = self.recipe.training
+        training, ranks = self.recipe.training, self.group.ranks
         device = device_of(training.accelerator)
         return L.Trainer(
             max_epochs=math.ceil(steps / self._epoch_steps(steps)),
             accelerator=training.accelerator,
-            devices=1,
+            devices=ranks.local_world,
+            num_nodes=ranks.world // ranks.local_world,
+            strategy=strategy_for(training, ranks),
+            sync_batchnorm=training.sync_batchnorm and ranks.world > 1,
             precision=self.precision,  # type: ignore[arg-type]
             gradient_clip_val=training.clip_norm or None,
             accumulate_grad_batches=training.accumulate,
             deterministic=("warn" if device.type == "cuda" else True) if training.deterministic else False,
-            logger=self._loggers(),
+            logger=self.loggers.all(),
             callbacks=self._callbacks(steps),
-            plugins=[AtomicCheckpointIO()],
+            plugins=[AtomicCheckpointIO(), KnownRanks(ranks)],
             num_sanity_val_steps=0,
             limit_val_batches=1.0 if self._looks_at_patches else 0,
             use_distributed_sampler=False,
@@ -178,26 +209,10 @@ class Fitting:
             default_root_dir=self.run.path,
         )
 
-    def _loggers(self) -> list[Logger]:
-        recipe = self.recipe
-        if recipe.tracking.wandb == "disabled":
-            return [self.local]
-        if self.wandb is None:
-            self.wandb = build_wandb(
-                recipe.tracking, self.run.path, recipe.run_id, recipe.name, recipe.config
-            )
-        return [self.local, self.wandb]
-
-    def _show(self, pictures: list[tuple[str, bytes]], step: int) -> None:
-        """Sends pictures to W&B under pseudonyms."""
-        if self.wandb is not None:
-            pseudonym = Pseudonyms(self.run.path / "pseudonym-salt.txt")
-            named = [(pseudonym(case), png) for case, png in pictures]
-            send_pictures(self.wandb, "validation_volume/pictures", named, step)
-
     def _callbacks(self, steps: int) -> list[L.Callback]:
         training, prepared = self.recipe.training, self.prepared
-        callbacks: list[L.Callback] = [FiniteLoss(), LastStep(steps), Unfreezing(), self.waiting]
+        callbacks: list[L.Callback] = [TellsWhere(self.group), FiniteLoss(), LastStep(steps), Unfreezing()]
+        callbacks += [self.waiting, self.costs]
         epochs = math.ceil(steps / self._epoch_steps(steps))
         looks = [] if self.pretrains else look_epochs(epochs, training.volume_validations)
         if looks:
@@ -211,15 +226,17 @@ class Fitting:
                     looks,
                     self.recipe.inference,
                     training.patience,
-                    show=self._show if self.recipe.tracking.wandb != "disabled" else None,
+                    show=self.loggers.show if self.loggers.wanted else None,
                     pictures=self.recipe.tracking.overlays,
+                    group=self.group,
                 )
             )
         if prepared.probed:
             looks = probe_epochs(epochs, self.recipe.objective["probe_epochs"])
             callbacks.append(Probes(self._probe_batches(), prepared.probed[::2], looks))
-        checkpoints = CheckpointEveryEpoch(self.run.checkpoints, self.local.complete, looks)
-        return [*callbacks, ConsoleProgress(self.console, steps), checkpoints]
+        checkpoints = CheckpointEveryEpoch(self.run.checkpoints, self.loggers.local.complete, looks)
+        stops = StopsBetweenSteps(self.run, steps)
+        return [*callbacks, ConsoleProgress(self.console, steps), checkpoints, stops]
 
     def _probe_batches(self) -> PatchLoader:
         """The same labelled patches each time."""
@@ -245,14 +262,18 @@ class Fitting:
         self.run.note(data_wait=self.waiting.facts() | {"advice": line})
         self.console.print(line, highlight=False, soft_wrap=True)
 
+    def tell_costs(self) -> None:
+        """Keeps what the training has cost in the record."""
+        minutes = self.loggers.local.minutes
+        self.run.note(minutes=round(minutes, 2), costs=self.costs.facts(minutes, self.run.record["steps"]))
+
     def rewind(self, step: int) -> None:
         """Drops what was logged beyond the step that training goes on from."""
-        self.local.rewind(step)
+        self.loggers.local.rewind(step)
 
     def close(self) -> None:
         """Ends the W&B run, so that its files are whole."""
-        if self.recipe.tracking.wandb != "disabled":
-            finish_wandb()
+        self.loggers.close()
 
 
 def bare(queue: Spec) -> Spec:
@@ -263,15 +284,3 @@ def bare(queue: Spec) -> Spec:
 def augments_on_device(queue: Spec, plan: Plan) -> bool:
     """Whether ``queue.augment_on=device`` would be accepted for this queue and plan."""
     return "augment_on" in queue and not queue.get("torchio_transforms") and plan.slices == 1
-
-
-def device_of(accelerator: str) -> torch.device:
-    """The device that ``training.accelerator`` means here.
-
-    Raises:
-        UserError: it is ``gpu`` and there is none.
-    """
-    if accelerator == "gpu" and not torch.cuda.is_available():
-        raise UserError("training.accelerator", "there is no GPU here", "use auto or cpu")
-    wants_gpu = accelerator == "gpu" or (accelerator == "auto" and torch.cuda.is_available())
-    return torch.device("cuda" if wants_gpu else "cpu")

@@ -15,6 +15,7 @@ from medseg.training.finetuning import Stages
 from medseg.training.optimizers import build_optimizer, build_schedule
 from medseg.training.overlap_counts import overlap_counts
 from medseg.training.settings import FinetuningSettings, OptimizerSettings, ScheduleSettings
+from medseg.training.sharding import shard
 
 
 class SegmentationModule(L.LightningModule):
@@ -53,7 +54,9 @@ class SegmentationModule(L.LightningModule):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(_drawn(seed, 0))  # not the seed that the network was made with
             objective.attach(network)  # type: ignore[operator]
-        self.stages = Stages(network, finetuning or FinetuningSettings())
+        self.finetuning = finetuning or FinetuningSettings()
+        self.stages = Stages(network, self.finetuning)
+        self.unsharded: list[nn.Module] = []
 
     @property
     def progress(self) -> Progress:
@@ -64,6 +67,10 @@ class SegmentationModule(L.LightningModule):
     def deployed(self) -> nn.Module:
         """What is validated and published: the network, or what the objective makes of it."""
         return self.objective.deployed(self.network) if isinstance(self.objective, Deploys) else self.network
+
+    def configure_model(self) -> None:
+        """Shards the networks, where the strategy is one that does."""
+        shard(self)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Optimizer and schedule; real steps are counted by the optimizer itself."""
@@ -89,6 +96,7 @@ class SegmentationModule(L.LightningModule):
             on_step=False,
             on_epoch=True,
             prog_bar=True,
+            sync_dist=True,
             batch_size=len(self.cases),
         )
         return terms["loss"]
@@ -124,10 +132,8 @@ class SegmentationModule(L.LightningModule):
             return
         shared, sizes = (torch.stack(column).sum(0) for column in zip(*self._validation, strict=True))
         self._validation.clear()
-        if self.trainer.world_size > 1:
-            shared, sizes = (
-                self.trainer.strategy.reduce(value, reduce_op="sum") for value in (shared, sizes)
-            )
+        over_ranks = self.trainer.strategy.reduce
+        shared, sizes = (over_ranks(value, reduce_op="sum") for value in (shared, sizes))
         dice = torch.where(sizes > 0, 2 * shared / sizes.clamp(min=1), torch.nan)
         self.log("validation/dice", dice.nanmean(), prog_bar=True)
 

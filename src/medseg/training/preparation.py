@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -50,8 +51,15 @@ class Prepared:
     probed: tuple[str, ...] = ()
 
 
-def prepare(recipe: Recipe, run: RunFolder, console: Console) -> Prepared:
+def prepare(recipe: Recipe, run: RunFolder, console: Console, store: Path | None = None) -> Prepared:
     """Opens, checks, splits, plans and preprocesses; what the run's folder already has is taken from it.
+
+    Args:
+        recipe: what to prepare for.
+        run: where split and plan are kept.
+        console: for warnings.
+        store: the folder of the store that rank zero has built; then this is another rank, which checks
+            nothing again, and builds a store only where it has a cache of its own.
 
     Raises:
         Problems: the cohort has errors that a training may not start with.
@@ -59,7 +67,7 @@ def prepare(recipe: Recipe, run: RunFolder, console: Console) -> Prepared:
     """
     cohort, split = open_for_training(recipe.data, recipe.split, run.split)
     cohort = split.blind(cohort, recipe.fold)
-    if recipe.training.verify:
+    if recipe.training.verify and store is None:
         _verify(cohort, split, console)
     if not run.split.exists():
         split.save(run.split)
@@ -77,7 +85,7 @@ def prepare(recipe: Recipe, run: RunFolder, console: Console) -> Prepared:
     plan = _plan(recipe, run, cohort, train)
     held_out = {*split.test_patients, *(case.patient for case in validation)}
     refuse_encoder(recipe, run, plan, cohort.name, held_out)
-    store = build_store(
+    opened = _open_store(store) or build_store(
         cohort,
         [probed.get(case.id, case) for case in (*train, *validation)],
         plan,
@@ -87,8 +95,12 @@ def prepare(recipe: Recipe, run: RunFolder, console: Console) -> Prepared:
     )
     unlabelled = tuple(case.id for case in train if not case.labelled)
     counts = {"train": len(labelled), "unlabelled": len(unlabelled), "validation": len(validation)}
-    run.note(cases=counts, cohort=cohort.name, split_hash=split.hash, store=store.key)
-    return Prepared(cohort, split, plan, store, labelled, unlabelled, validation, tuple(probed))
+    run.note(cases=counts, cohort=cohort.name, split_hash=split.hash, store=opened.key)
+    return Prepared(cohort, split, plan, opened, labelled, unlabelled, validation, tuple(probed))
+
+
+def _open_store(folder: Path | None) -> Store | None:
+    return Store.open(folder) if folder is not None and folder.is_dir() else None
 
 
 def _probed(recipe: Recipe, train: Sequence[Case]) -> dict[str, Case]:
@@ -136,10 +148,12 @@ def _plan(recipe: Recipe, run: RunFolder, cohort: Cohort, cases: tuple[Case, ...
     if run.plan.exists():
         return Plan.load(run.plan)
     settings = fit_network(recipe.plan, recipe.network)
-    plan = make_plan(fingerprint(cohort, cases, workers_for(cases)), cohort.labels, settings)
+    found = fingerprint(cohort, cases, workers_for(cases))
+    plan = make_plan(found, cohort.labels, settings)
     # a plan of a file knows nothing of this network
     plan = replace(plan, multiple=_multiple(plan.multiple, recipe.network))
     _refuse_plan(plan, recipe.network)
+    run.note(class_voxels=found.class_voxels())
     plan.save(run.plan)
     return plan
 

@@ -74,8 +74,11 @@ def start_from_encoder(
         line = f"{OPTION}: the network of the pretraining had other options: {'; '.join(differing)}"
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     kept = {"hash": facts.hash, "cohort": facts.cohort, "patients": facts.patients.to_dict()}
-    write_json(run.path / SEEN, kept)
-    return [{"path": str(facts.folder), "sha256": facts.weights_hash, "hash": facts.hash}]
+    if run.writes:
+        write_json(run.path / SEEN, kept)
+    objective = str(facts.objective["_target_"]).rpartition(".")[2]
+    found = {"path": str(facts.folder), "sha256": facts.weights_hash, "hash": facts.hash}
+    return [found | {"objective": objective}]
 
 
 def seen_by_encoder(run: RunFolder, cohort: str, patients: Iterable[str]) -> set[str]:

@@ -19,11 +19,21 @@ Spec = dict[str, Any]
 
 ELSEWHERE = ("runs", "id", "tracking")
 """Keys that say where a run's files go and not what it computes: they are no part of its id."""
+RANKS = ("devices", "num_nodes")
+"""Of the training: over how many ranks the same samples are shared. A run may go on with others."""
+
+
+def computed(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a configuration that decides what a run computes."""
+    kept = {key: value for key, value in config.items() if key not in ELSEWHERE}
+    if isinstance(training := kept.get("training"), Mapping):
+        kept["training"] = {key: value for key, value in training.items() if key not in RANKS}
+    return kept
 
 
 def id_of(config: Mapping[str, Any]) -> str:
     """The id of a run that was given none, from its frozen configuration."""
-    return value_hash({key: value for key, value in config.items() if key not in ELSEWHERE})[:10]
+    return value_hash(computed(config))[:10]
 
 
 @dataclass(frozen=True)

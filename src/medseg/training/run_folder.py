@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import shlex
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,10 @@ import yaml
 from medseg.errors import UserError
 from medseg.files import write_json, write_text
 from medseg.tracking.record import surroundings
-from medseg.training.recipe import ELSEWHERE, Recipe
+from medseg.training.recipe import Recipe, computed
+
+TRIES = 3
+"""Times that a run's folder is asked for."""
 
 
 class RunFolder:
@@ -23,10 +27,14 @@ class RunFolder:
 
     Args:
         path: the folder; it is made when something is written.
+        writes: whether the record may be written; of several ranks rank zero alone does.
+
+    Attributes:
+        begun: whether this process has begun, or gone on with, the run that is here.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, writes: bool = True) -> None:
+        self.path, self.writes = path, writes
         self.checkpoints = path / "checkpoints"
         self.model = path / "model"
         self.predictions = path / "predictions"
@@ -35,6 +43,7 @@ class RunFolder:
         self.split = path / "split.json"
         self.plan = path / "plan.yaml"
         self.config = path / "config.yaml"
+        self.begun = False
         self._lock: int | None = None
 
     @property
@@ -53,6 +62,8 @@ class RunFolder:
 
     def note(self, **entries: Any) -> None:
         """Adds entries to ``record.json``."""
+        if not self.writes:
+            return
         write_json(self.path / "record.json", self.record | entries)
 
     def claim(self) -> None:
@@ -63,13 +74,17 @@ class RunFolder:
         """
         self.path.mkdir(parents=True, exist_ok=True)
         self._lock = os.open(self.path / ".lock", os.O_CREAT | os.O_RDWR)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(self._lock)
-            raise UserError(
-                str(self.path), "another process is training here", "wait for it, or give another id="
-            ) from None
+        for _ in range(TRIES):  # who only looks whether somebody trains here holds it for a moment
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                time.sleep(0.1)
+        os.close(self._lock)
+        self._lock = None
+        raise UserError(
+            str(self.path), "another process is training here", "wait for it, or give another id="
+        )
 
     def release(self) -> None:
         """Gives the folder free."""
@@ -83,16 +98,18 @@ class RunFolder:
         Raises:
             UserError: the folder holds a run with another configuration.
         """
-        computed = {key: value for key, value in recipe.config.items() if key not in ELSEWHERE}
         if self.config.exists():
             kept = yaml.safe_load(self.config.read_text(encoding="utf-8"))
-            changed = sorted(_differences({k: v for k, v in kept.items() if k not in ELSEWHERE}, computed))
+            changed = sorted(_differences(computed(kept), computed(recipe.config)))
             if changed:
                 raise UserError(
                     str(self.path),
                     f"holds a run with other settings ({', '.join(changed[:5])})",
                     "give another id=, or remove the folder",
                 )
+            self.begun = True
+            if self.record.get("status") != "finished":
+                self.note(status="started", reason=None)
             return
         self.note(
             name=recipe.name,
@@ -104,6 +121,7 @@ class RunFolder:
             **surroundings(),
         )
         write_text(self.path / "overrides.txt", "".join(line + "\n" for line in recipe.overrides))
+        self.begun = True
         # Last: where it is there, so is the rest.
         write_text(self.config, yaml.safe_dump(recipe.config, sort_keys=False, allow_unicode=True))
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 OPTIMIZERS = ("adamw", "adam", "sgd")
 SCHEDULES = ("cosine", "polynomial", "constant")
 PRECISIONS = ("auto", "32-true", "16-mixed", "bf16-mixed")
+STRATEGIES = ("auto", "ddp", "fsdp")
+LR_SCALINGS = ("none", "linear", "sqrt")
 
 
 @dataclass(frozen=True)
@@ -19,8 +21,16 @@ class TrainingSettings:
             kept in the record, so that a resumed or repeated run takes the same number.
         steps: optimizer steps; given, ``minutes`` is not used and nothing is measured.
         epoch_steps: optimizer steps between two looks at validation patches and two checkpoints.
-        accumulate: batches per optimizer step.
+        accumulate: parts in which each rank computes its share of a batch, one after the other, to save
+            memory; the optimizer steps once per whole batch.
         unlabelled_batch_size: samples of the unlabelled stream per batch; ``None`` takes the plan's.
+        devices: processes on each machine, one per GPU; they share each batch, whose size stays the plan's.
+        num_nodes: machines; each process on them is started by srun or torchrun.
+        strategy: ``ddp`` keeps the network whole on every rank, ``fsdp`` a part of it; ``auto`` is ``ddp``.
+        sync_batchnorm: whether batch norms see the batch of all ranks; on GPUs alone.
+        lr_scaling: of the learning rate with the size of the batch, against ``lr_reference_batch``:
+            ``none``, ``linear`` or ``sqrt``.
+        lr_reference_batch: the batch that ``optimizer.lr`` was chosen for.
         clip_norm: largest norm of the gradient, 0 for none.
         precision: ``auto`` takes the plan's.
         accelerator: ``auto``, ``cpu`` or ``gpu``.
@@ -39,6 +49,12 @@ class TrainingSettings:
     epoch_steps: int = 50
     accumulate: int = 1
     unlabelled_batch_size: int | None = None
+    devices: int = 1
+    num_nodes: int = 1
+    strategy: str = "auto"
+    sync_batchnorm: bool = False
+    lr_scaling: str = "none"
+    lr_reference_batch: int | None = None
     clip_norm: float = 12.0
     precision: str = "auto"
     accelerator: str = "auto"
@@ -51,16 +67,30 @@ class TrainingSettings:
     patience: int | None = None
     verify: bool = True
 
+    @property
+    def world(self) -> int:
+        """Processes on all machines."""
+        return self.devices * self.num_nodes
+
+    def lr_factor(self, batch_size: int) -> float:
+        """What ``optimizer.lr`` is multiplied with for a batch of this size."""
+        if self.lr_scaling == "none" or self.lr_reference_batch is None:
+            return 1.0
+        ratio = batch_size / self.lr_reference_batch
+        return ratio if self.lr_scaling == "linear" else math.sqrt(ratio)
+
     def problems(self) -> list[str]:
         """What is wrong with the values, one line each."""
-        found = []
+        found = self._problems_of_ranks()
         if self.minutes is None and self.steps is None:
             found.append("steps: neither steps nor minutes is given; set one of them")
-        for name in ("steps", "minutes", "threads", "patience", "unlabelled_batch_size"):
+        for name in (
+            "steps", "minutes", "threads", "patience", "unlabelled_batch_size", "lr_reference_batch"
+        ):  # fmt: skip
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 found.append(f"{name}: {value} is not positive and finite; give a number above 0")
-        for name in ("epoch_steps", "accumulate"):
+        for name in ("epoch_steps", "accumulate", "devices", "num_nodes"):
             if getattr(self, name) < 1:
                 found.append(f"{name}: {getattr(self, name)} is less than 1; give 1 or more")
         for name in ("clip_norm", "workers", "validation_patches", "volume_validations", "volume_cases"):
@@ -72,6 +102,21 @@ class TrainingSettings:
             found.append(f"accelerator: {self.accelerator!r} is unknown; use auto, cpu or gpu")
         if self.patience is not None and self.volume_validations == 0:
             found.append("patience: early stopping needs volume_validations above 0")
+        return found
+
+    def _problems_of_ranks(self) -> list[str]:
+        found = []
+        if self.strategy not in STRATEGIES:
+            found.append(f"strategy: {self.strategy!r} is unknown; use one of {', '.join(STRATEGIES)}")
+        if self.strategy == "fsdp" and self.world == 1:
+            found.append("strategy: fsdp shares a network between ranks and there is one; set devices")
+        if self.lr_scaling not in LR_SCALINGS:
+            found.append(f"lr_scaling: {self.lr_scaling!r} is unknown; use one of {', '.join(LR_SCALINGS)}")
+        elif (self.lr_scaling == "none") != (self.lr_reference_batch is None):
+            found.append(
+                f"lr_scaling: is {self.lr_scaling} and lr_reference_batch {self.lr_reference_batch}; "
+                "give both, or neither"
+            )
         return found
 
 

@@ -13,15 +13,23 @@ from medseg.inference.bundle import save_bundle
 from medseg.training.assess import assess
 from medseg.training.checkpoints import newest_whole
 from medseg.training.console import open_console, quieten
+from medseg.training.ending import ending, ending_of_ranks
 from medseg.training.fitting import Fitting
+from medseg.training.group import Group, joined
+from medseg.training.launch import run_ranks
+from medseg.training.parallel import device_of, refuse_devices
 from medseg.training.preparation import Prepared, prepare
 from medseg.training.pretraining import pretrains, publish_encoder, seen_by_encoder
+from medseg.training.ranks import ranks_here
 from medseg.training.recipe import Recipe
 from medseg.training.run_folder import RunFolder
+from medseg.training.sharding import whole
 
 
 def train(**choices: Any) -> Path:
     """Trains, predicts the validation cases, scores them and writes the report.
+
+    With ``training.devices`` above 1 it starts a process for each, unless torchrun or srun has done so.
 
     Args:
         choices: the fields of `medseg.training.recipe.Recipe`.
@@ -30,73 +38,121 @@ def train(**choices: Any) -> Path:
         The run's folder.
 
     Raises:
-        UserError: bad input; the run's folder then holds what was done so far and nothing half written.
+        UserError: bad input, or a process that failed or died; the run's folder then holds what was done so
+            far and nothing half written.
     """
-    recipe, console = Recipe(**choices), open_console()
-    run = RunFolder(recipe.folder)
+    recipe = Recipe(**choices)
+    training = recipe.training
+    refuse_devices(training, device_of(training.accelerator).type)
+    if ranks_here(training.devices, training.num_nodes) is None:
+        with ending_of_ranks(RunFolder(recipe.folder)):
+            run_ranks(recipe, training.devices)
+    else:
+        train_rank(recipe)
+    return recipe.folder
+
+
+def train_rank(recipe: Recipe) -> None:
+    """What one of the processes does; rank zero prepares, writes and tells, and all compute."""
+    training = recipe.training
+    ranks = ranks_here(training.devices, training.num_nodes)
+    assert ranks is not None
+    run, console = RunFolder(recipe.folder, ranks.leads), open_console(ranks.leads)
     quieten()
+    with ending(run), joined(ranks, device_of(training.accelerator).type) as group:
+        try:
+            if group.from_zero("finished", lambda: _begin(recipe, run, console)):
+                return
+            prepared = _prepare(recipe, run, console, group)
+            if not group.from_zero("trained", run.model.is_dir):
+                _fit(recipe, run, prepared, console, group)
+            _report(recipe, run, prepared, console, group)
+        finally:
+            run.release()
+
+
+def _begin(recipe: Recipe, run: RunFolder, console: Console) -> bool:
+    """Takes the folder; whether there is nothing left to do."""
     run.claim()
-    try:
-        run.begin(recipe)
-        if run.record.get("status") == "finished":
-            console.print(f"{run.path} is finished already; see report.html there", soft_wrap=True)
-            return run.path
+    run.begin(recipe)
+    finished = run.record.get("status") == "finished"
+    if finished:
+        console.print(f"{run.path} is finished already; see report.html there", soft_wrap=True)
+    else:
         console.print(f"run {run.path}", soft_wrap=True)
-        _fix_threads(recipe, run)
+    return finished
+
+
+def _prepare(recipe: Recipe, run: RunFolder, console: Console, group: Group) -> Prepared:
+    """Rank zero checks, plans and preprocesses; the others wait for it and read what it has left."""
+    group.doing("preparation")
+    own = max(1, torch.get_num_threads() // group.ranks.local_world)
+    threads = group.from_zero("threads", lambda: recipe.training.threads or run.record.get("threads") or own)
+    # Sums over other numbers of threads are other bits, so a run keeps the number that it began with.
+    torch.set_num_threads(threads)
+    run.note(threads=threads)
+    if group.leads:
         prepared = prepare(recipe, run, console)
-        if not run.model.is_dir():
-            _fit(recipe, run, prepared, console)
-        report = _report(recipe, run, prepared, console)
-        run.note(status="finished")
-        console.print(f"report {report}", soft_wrap=True)
-        if pretrains(recipe):
-            console.print(f"to start from this encoder: finetuning.pretrained={run.path}", soft_wrap=True)
-    finally:
-        run.release()
-    return run.path
+        group.from_zero("store", lambda: str(prepared.store.folder))
+        return prepared
+    return prepare(recipe, run, console, Path(group.from_zero("store", str)))
 
 
-def _report(recipe: Recipe, run: RunFolder, prepared: Prepared, console: Console) -> Path:
+def _report(recipe: Recipe, run: RunFolder, prepared: Prepared, console: Console, group: Group) -> None:
     """With scores of the validation cases, where there is something to score."""
     if pretrains(recipe):
-        return write_report(run.path, settings=recipe.evaluation)
-    return assess(
-        run,
-        prepared.cohort,
-        prepared.validation,
-        "validation",
-        recipe.inference,
-        recipe.evaluation,
-        console,
-    )
+        report = write_report(run.path, settings=recipe.evaluation) if group.leads else None
+    else:
+        report = assess(
+            run,
+            prepared.cohort,
+            prepared.validation,
+            "validation",
+            recipe.inference,
+            recipe.evaluation,
+            console,
+            group=group,
+        )
+    run.note(status="finished")
+    console.print(f"report {report}", soft_wrap=True)
+    if pretrains(recipe):
+        console.print(f"to start from this encoder: finetuning.pretrained={run.path}", soft_wrap=True)
 
 
-def _fix_threads(recipe: Recipe, run: RunFolder) -> None:
-    """Sums over other numbers of threads are other bits, so a run keeps the number that it began with."""
-    torch.set_num_threads(recipe.training.threads or run.record.get("threads") or torch.get_num_threads())
-    run.note(threads=torch.get_num_threads())
-
-
-def _fit(recipe: Recipe, run: RunFolder, prepared: Prepared, console: Console) -> None:
-    fitting = Fitting(recipe, run, prepared, console)
-    steps = run.record.get("steps") or fitting.measure_steps()
-    run.note(steps=steps, status="training")
-    run.write_reproduce(recipe, steps)
-    newest = newest_whole(run.checkpoints)
+def _fit(recipe: Recipe, run: RunFolder, prepared: Prepared, console: Console, group: Group) -> None:
+    fitting = Fitting(recipe, run, prepared, console, group)
+    steps = group.from_zero("steps", lambda: run.record.get("steps") or fitting.measure_steps())
+    newest = group.from_zero("newest", lambda: _newest(run, steps, console, group))
+    if group.leads:
+        run.note(steps=steps, status="training", ranks=group.world)
+        run.write_reproduce(recipe, steps)
     module = fitting.module(steps, fresh=newest is None)
     trainer = fitting.trainer(steps)
-    if newest is not None:
-        console.print(f"resuming from step {int(newest.name[:8])} of {steps}")
-    fitting.rewind(int(newest.name[:8]) if newest else 0)
-    checkpoint = str(newest) if newest else None
+    fitting.rewind(int(Path(newest).name[:8]) if newest else 0)
     try:
-        trainer.fit(module, fitting.datamodule(steps), ckpt_path=checkpoint, weights_only=True)
+        trainer.fit(module, fitting.datamodule(steps), ckpt_path=newest, weights_only=True)
     finally:
         fitting.close()
-    if trainer.is_global_zero:
+    network = whole(module)
+    if group.leads:
         fitting.tell_waiting()
-        _publish(recipe, run, prepared, module.deployed, fitting)
-        run.note(status="trained", minutes=round(fitting.local.minutes, 2))
+        fitting.tell_costs()
+        _publish(recipe, run, prepared, network, fitting)
+        run.note(status="trained")
+    group.from_zero("published", lambda: True)
+
+
+def _newest(run: RunFolder, steps: int, console: Console, group: Group) -> str | None:
+    """The checkpoint to go on from."""
+    newest = newest_whole(run.checkpoints)
+    if newest is None:
+        return None
+    console.print(f"resuming from step {int(newest.name[:8])} of {steps}")
+    before = run.record.get("ranks", 1)
+    if before != group.world:
+        line = f"the ranks were {before} and are {group.world}: the same samples, sums of other last bits"
+        console.print(line)
+    return str(newest)
 
 
 def _publish(

@@ -9,9 +9,7 @@ from statistics import fmean
 
 import lightning as L
 import numpy as np
-import torch.distributed as dist
 from numpy.typing import NDArray
-from torch import nn
 
 from medseg.data.cohort import Case, Cohort, read_label, read_modality
 from medseg.data.formats import Volume
@@ -25,6 +23,11 @@ from medseg.evaluation.score import score_case
 from medseg.evaluation.settings import EvaluationSettings
 from medseg.inference.predictor import Predictor
 from medseg.inference.settings import InferenceSettings
+from medseg.training.assess import in_order
+from medseg.training.group import Group
+from medseg.training.parallel import agree_on_buffers
+from medseg.training.ranks import Ranks
+from medseg.training.sharding import whole
 
 PREFIX = "validation_volume/dice"
 Show = Callable[[list[tuple[str, bytes]], int], None]
@@ -42,6 +45,7 @@ class VolumeValidation(L.Callback):
         patience: stop after so many looks without a better mean Dice.
         show: given the pictures ``(case id, PNG)`` of the first cases and the step, on rank zero.
         pictures: how many cases to draw for ``show``.
+        group: the ranks; ``None`` for this process alone.
     """
 
     def __init__(
@@ -55,12 +59,14 @@ class VolumeValidation(L.Callback):
         patience: int | None,
         show: Show | None = None,
         pictures: int = 0,
+        group: Group | None = None,
     ) -> None:
         self.cohort, self.store, self.plan, self.cases = cohort, store, plan, tuple(cases)
         self.epochs, self.patience = frozenset(epochs), patience
         self.settings = replace(inference, overlap=min(inference.overlap, 0.25), flips=False)
         self.best, self.looks_since_best = -math.inf, 0
         self.show, self.pictures = show, pictures if show is not None else 0
+        self.group = group or Group(Ranks())
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """A training that had stalled when it was killed stays stopped."""
@@ -75,15 +81,15 @@ class VolumeValidation(L.Callback):
         """Runs after the epochs asked for."""
         if trainer.current_epoch not in self.epochs:
             return
-        network = pl_module.deployed
-        assert isinstance(network, nn.Module)
+        network = whole(pl_module)
+        agree_on_buffers(network, self.group.world)
         was_training = network.training
-        mine = self.cases[trainer.global_rank :: trainer.world_size]
         settings = replace(self.settings, device=str(pl_module.device))
         predictor = Predictor([network], self.plan, self.cohort.labels, settings)
         rows: list[Row] = []
         drawn: list[tuple[str, bytes]] = []
-        for case in mine:
+        for case in self.group.share(self.cases):
+            self.group.doing(f"validation after step {trainer.global_step} on case {case.id}")
             reference, codes = self._predict(predictor, case)
             rows += self._score(case, reference, codes)
             if trainer.is_global_zero and len(drawn) < self.pictures:
@@ -91,7 +97,8 @@ class VolumeValidation(L.Callback):
         network.train(was_training)
         if self.show is not None and drawn:
             self.show(drawn, trainer.global_step)
-        for name, value in self._means(_gathered(rows, trainer.world_size)).items():
+        rows = in_order(self.group.gathered(rows), [case.id for case in self.cases])
+        for name, value in self._means(rows).items():
             pl_module.log(name, value, rank_zero_only=False)
             if name == PREFIX:
                 self._stop_if_stalled(trainer, value)
@@ -143,11 +150,3 @@ class VolumeValidation(L.Callback):
 def look_epochs(epochs: int, looks: int) -> list[int]:
     """``looks`` epochs (from 0) spread evenly over a training, the last among them."""
     return sorted({math.ceil(epochs * (i + 1) / looks) - 1 for i in range(looks)})
-
-
-def _gathered(rows: list[Row], world_size: int) -> list[Row]:
-    if world_size == 1:
-        return rows
-    shares: list[list[Row]] = [[] for _ in range(world_size)]
-    dist.all_gather_object(shares, rows)
-    return [row for share in shares for row in share]

@@ -18,6 +18,7 @@ from medseg.errors import Problems
 NEEDED = {
     "predict": ["model=m", "input=i", "output=o"],
     "evaluate": ["run=r"],
+    "status": ["study=s"],
 }
 
 

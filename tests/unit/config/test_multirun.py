@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from medseg.cli import main
-from medseg.config.multirun import expand, preflight
+from medseg.config.preflight import check_jobs, expand
 from medseg.errors import Problems
 
 
@@ -29,7 +29,7 @@ def test_ranges_and_globs_are_understood() -> None:
 
 def test_a_broken_job_is_named_and_shared_problems_are_told_once() -> None:
     with pytest.raises(Problems) as caught:
-        preflight("train", ["optimizer.lr=0.1,hello", "fold=0,9", "network.nrm=1"])
+        check_jobs("train", ["optimizer.lr=0.1,hello", "fold=0,9", "network.nrm=1"])
     assert str(caught.value).splitlines() == sorted(
         [
             "fold: 9 does not exist in a split of 5 folds; use 0 to 4 (in optimizer.lr=0.1 fold=9; "
@@ -43,7 +43,7 @@ def test_a_broken_job_is_named_and_shared_problems_are_told_once() -> None:
 def test_an_unknown_choice_in_a_sweep_is_refused() -> None:
     """And the problems of the other jobs are told with it."""
     with pytest.raises(Problems) as caught:
-        preflight("train", ["network=unet,vnet2", "fold=0,7"])
+        check_jobs("train", ["network=unet,vnet2", "fold=0,7"])
     assert [line.partition(":")[0] for line in str(caught.value).splitlines()] == ["fold", "network"]
 
 
@@ -54,14 +54,14 @@ SMALL = [
 
 
 def test_a_sweep_runs_every_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Through Hydra's own sweeper and launcher, with the cheapest verb that writes something."""
+    """One after the other, with the cheapest verb that writes something."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MEDSEG_CACHE", str(tmp_path / "cache"))
     outputs = f"output={tmp_path}/a.yaml,{tmp_path}/b.yaml"
     assert main(["plan", "-m", outputs, "plan.width=6", *SMALL]) == 0
     for name in ("a", "b"):
         assert yaml.safe_load((tmp_path / f"{name}.yaml").read_text())["widths"][0] == 6
-    assert {p.name for p in tmp_path.iterdir()} == {"a.yaml", "b.yaml", "cache", "runs"}
+    assert {p.name for p in tmp_path.iterdir()} == {"a.yaml", "b.yaml", "cache"}
 
 
 def test_a_job_that_fails_does_not_stop_the_others(
@@ -70,5 +70,5 @@ def test_a_job_that_fails_does_not_stop_the_others(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MEDSEG_CACHE", str(tmp_path / "cache"))
     assert main(["plan", "-m", "data.root=nowhere,null", "output=a.yaml", *SMALL]) == 2
-    assert "job 0 (" in capsys.readouterr().err
+    assert "job data.root=nowhere: " in capsys.readouterr().err
     assert (tmp_path / "a.yaml").exists()

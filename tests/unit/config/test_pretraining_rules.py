@@ -57,6 +57,48 @@ def test_it_needs_no_unlabelled_cases(objective: str, fusion: str) -> None:
     assert told(f"objective={objective}", f"fusion={fusion}", "data.unlabelled_ok=false") == []
 
 
+@pytest.mark.parametrize(
+    ("words", "lines"),
+    [
+        (["network=unetr"], []),
+        (["network=unetr", "plan.spatial_dims=2"], []),
+        (["network=swin_unetr"], ["SwinUNETR has no such tokens; use network=unetr, or objective=masked_"]),
+        (["network=dynunet"], ["DynUNet has no such tokens; use network=unetr, or"]),
+        (
+            ["network=unetr", "fusion=mid"],
+            ["MidFusion has no encoder that sees them together; use fusion=early"],
+        ),
+        (["network=unetr", "fusion=late"], ["LateFusion has no encoder .*; use fusion=early"]),
+        (["fusion=mid"], ["MidFusion has no encoder", "UNet has no such tokens; use network=unetr"]),
+    ],
+)
+def test_tokens_are_left_out_of_one_transformer_alone(words: list[str], lines: list[str]) -> None:
+    found = told("objective=masked_autoencoder", *words)
+    assert len(found) == len(lines)
+    for line, told_of in zip(lines, found, strict=True):
+        assert re.match(f"objective: MaskedAutoencoder leaves .*{line}", told_of), found
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["network=dynunet"], "DynUNet cannot be split; use objective.feature_dropout=0, or one of network="),
+        (
+            ["fusion=late"],
+            "LateFusion has no encoder .*; use objective.feature_dropout=0, or fusion=early or mid",
+        ),
+        (["fusion=agnostic"], "AgnosticFusion has no encoder .*; use objective.feature_dropout=0, or"),
+    ],
+)
+def test_features_are_dropped_between_two_halves_alone(words: list[str], line: str) -> None:
+    found = told("objective=unimatch", *words)
+    assert len(found) == 1
+    assert re.match(f"objective: StrongWeak drops features .*{line}", found[0]), found
+    assert told("objective=unimatch", *words, "objective.feature_dropout=0") == []
+    assert told("objective=fixmatch", *words) == []
+    assert told("objective=unimatch") == told("objective=unimatch", "fusion=mid") == []
+
+
 def test_a_batch_of_one_patch_is_refused_by_the_contrast_alone() -> None:
     assert told("objective=masked_image_modelling", "plan.batch_size=1") == []
     line = "plan.batch_size: SimCLR compares the patches of a batch and there is 1; use 2 or more"

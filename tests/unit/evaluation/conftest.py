@@ -10,14 +10,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from scipy.ndimage import gaussian_filter
 
 from medseg.contracts import Labels
+from medseg.evaluation.calibration import Reliability, label_reliabilities
 from medseg.evaluation.cases import Row, write_cases
 from medseg.evaluation.pictures import CasePicture
+from medseg.evaluation.reliability_file import write_reliability
 from medseg.evaluation.score import score_case
+from medseg.evaluation.settings import EvaluationSettings
 
 LABELS = Labels(("kidney", "tumour", "cyst"), ((1,), (2,), (3,)))
 SHAPE, SPACING = (72, 64, 30), (1.5, 1.5, 4.0)
+WITH_LESIONS = EvaluationSettings(metrics=["default", "lesions"])
 
 
 def ball(centre: tuple[float, ...], radii: tuple[float, ...]) -> np.ndarray:
@@ -56,7 +61,15 @@ def score(index: int) -> list[Row]:
     """The rows of one case."""
     drawn, centre = picture(index), "north" if index % 2 else "harbour clinic"
     about = {"case": f"case_{index:03d}", "patient": f"patient_{index // 2 * 2:03d}", "centre": centre}
-    return score_case(drawn.reference, drawn.prediction, LABELS, SPACING, part="validation", **about)
+    masks = (drawn.reference, drawn.prediction)
+    known = reliabilities(*masks)
+    return score_case(*masks, LABELS, SPACING, WITH_LESIONS, part="validation", reliabilities=known, **about)
+
+
+def reliabilities(reference: np.ndarray, prediction: np.ndarray) -> list[Reliability | None]:
+    """Of probabilities that follow the prediction, and are a little too sure."""
+    channels = [0.02 + 0.96 * gaussian_filter((prediction == c).astype(float), 0.8) for c in (1, 2, 3)]
+    return label_reliabilities(channels, reference, LABELS, SPACING, WITH_LESIONS)
 
 
 def write_run(run: Path, cases: int = 18) -> dict[str, CasePicture]:
@@ -67,7 +80,13 @@ def write_run(run: Path, cases: int = 18) -> dict[str, CasePicture]:
     (run / "config.yaml").write_text(yaml.safe_dump(CONFIG), encoding="utf-8")
     write_curves(run / "metrics.csv")
     write_cases(run / "cases.csv", [row for index in range(cases) for row in score(index)])
-    return {f"case_{index:03d}": picture(index) for index in range(cases)}
+    pictures = {f"case_{index:03d}": picture(index) for index in range(cases)}
+    folder = run / "predictions" / "validation"
+    folder.mkdir(parents=True, exist_ok=True)
+    for case, drawn in pictures.items():
+        found = reliabilities(drawn.reference, drawn.prediction)
+        write_reliability(folder / f"{case}_reliability.csv", LABELS.names, found)
+    return pictures
 
 
 def write_curves(path: Path) -> None:

@@ -14,6 +14,7 @@ from medseg.data.cohort import Case, Cohort
 from medseg.errors import Problems, UserError
 from medseg.evaluation.folder import evaluate_predictions, find_predictions
 from medseg.evaluation.pictures import CohortPictures, canonical
+from medseg.evaluation.reliability_file import read_reliability
 from medseg.evaluation.settings import EvaluationSettings
 
 LABELS = Labels(("organ", "lesion"), ((1,), (7,)), ignore=9)
@@ -65,6 +66,30 @@ def test_scores_are_in_the_order_of_the_cases_whatever_the_workers(cohort: Cohor
     found = {(row.label, row.metric): row.value for row in one if row.case == "c0"}
     assert found["organ", "hd"] == pytest.approx(0.8, abs=1e-5)  # one voxel along the second axis
     assert 0 < found["lesion", "dice"] < 1
+
+
+def test_probabilities_beside_a_prediction_are_scored_too(cohort: Cohort) -> None:
+    folder = cohort.root / "predictions"
+    predicted = np.asarray(nib.load(folder / "c1.nii.gz").dataobj)
+    channels = np.stack([np.where(predicted == value, 0.8, 0.1) for value in (0, 1, 7)])
+    np.savez_compressed(folder / "c1_probabilities.npz", probabilities=channels.astype(np.float16))
+    rows = evaluate_predictions(cohort, cohort.cases, folder, EvaluationSettings(workers=2), "test")
+    found = {(row.label, row.metric): row for row in rows if row.metric in ("ece", "brier")}
+    assert {row.case for row in found.values()} == {"c1"}
+    # All of these images lies within 10 mm of the organ; one voxel is ignored.
+    present, valid = volume(1) == 1, volume(1) != 9
+    expected = np.mean((channels[1] - present)[valid] ** 2)
+    assert found["organ", "brier"].value == pytest.approx(expected, abs=1e-4)
+    assert list(read_reliability(folder, ["c0", "c1", "c2"])) == ["organ", "lesion"]
+    only = EvaluationSettings(metrics=["dice"])
+    assert {row.metric for row in evaluate_predictions(cohort, cohort.cases, folder, only)} == {"dice"}
+
+
+def test_probabilities_on_another_grid_are_refused_by_name(cohort: Cohort) -> None:
+    folder = cohort.root / "predictions"
+    np.savez(folder / "c2_probabilities.npz", probabilities=np.zeros((3, 12, 10, 5), np.float16))
+    with pytest.raises(UserError, match=r"c2_probabilities\.npz: holds \(3, 12, 10, 5\) probabilities"):
+        evaluate_predictions(cohort, cohort.cases, folder)
 
 
 @pytest.mark.parametrize(

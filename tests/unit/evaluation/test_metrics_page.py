@@ -10,8 +10,12 @@ import numpy as np
 import pytest
 
 from medseg.contracts import Labels
+from medseg.evaluation.calibration import label_reliabilities
+from medseg.evaluation.cases import Row
 from medseg.evaluation.metrics import METRICS
 from medseg.evaluation.score import score_case
+from medseg.evaluation.settings import DEFAULT_METRICS, EvaluationSettings
+from medseg.evaluation.summary import receipt
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "metrics.md"
 LABELS = Labels(("label",), ((1,),))
@@ -34,6 +38,14 @@ def empty_mask_cases() -> list[tuple[np.ndarray, np.ndarray]]:
     return [(nothing, nothing), (block, nothing), (nothing, block), (voxel, voxel), (voxel, other)]
 
 
+def everything(reference: np.ndarray, prediction: np.ndarray) -> list[Row]:
+    """Every metric; the probability is 0.9 where something was predicted, and 0.1 elsewhere."""
+    chosen = EvaluationSettings(metrics=["all"])
+    channel = np.where(prediction, 0.9, 0.1)
+    known = label_reliabilities([channel], reference, LABELS, SPACING, chosen)
+    return score_case(reference, prediction, LABELS, SPACING, chosen, reliabilities=known)
+
+
 def told(value: float, status: str) -> str:
     text = "nan" if math.isnan(value) else f"{value:.5g}"
     return text + (" missed" if status == "missed" else "")
@@ -41,8 +53,7 @@ def told(value: float, status: str) -> str:
 
 def test_the_table_of_empty_masks_is_what_the_code_gives() -> None:
     columns = [
-        {row.metric: told(row.value, row.status) for row in score_case(*pair, LABELS, SPACING)}
-        for pair in empty_mask_cases()
+        {row.metric: told(row.value, row.status) for row in everything(*pair)} for pair in empty_mask_cases()
     ]
     expected = [[f"`{name}`", *[column[name] for column in columns]] for name in METRICS]
     assert table("Empty masks") == expected
@@ -50,10 +61,18 @@ def test_the_table_of_empty_masks_is_what_the_code_gives() -> None:
 
 def test_the_definitions_are_those_of_the_registry() -> None:
     expected = [
-        [f"`{m.name}`", m.title, m.definition.format(tolerance="2"), m.unit, m.better]
+        [f"`{m.name}`", m.title, receipt(m.name, EvaluationSettings()).definition, m.unit, m.better]
         for m in METRICS.values()
     ]
     assert table("Definitions") == expected
+
+
+def test_the_page_says_what_is_on_by_default() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    off = [name for name in METRICS if name not in DEFAULT_METRICS]
+    listed = text.partition("Not computed unless asked for:")[2].partition("\n\n")[0]
+    named = set(re.findall(r"`(\w+)`", listed.partition("All others")[0]))
+    assert named - set(DEFAULT_METRICS) == set(off)
 
 
 def example() -> tuple[np.ndarray, np.ndarray, tuple[float, float, float]]:
@@ -81,7 +100,8 @@ def peers() -> dict[str, list[float | None]]:
     from surface_distance import metrics as deepmind
 
     reference, prediction, spacing = example()
-    rows = score_case(reference.astype(np.uint8), prediction.astype(np.uint8), LABELS, spacing)
+    chosen = EvaluationSettings(metrics=["all"])
+    rows = score_case(reference.astype(np.uint8), prediction.astype(np.uint8), LABELS, spacing, chosen)
     ours = {row.metric: row.value for row in rows}
     both = [torch.from_numpy(mask[None, None].astype(np.float32)) for mask in (prediction, reference)]
     about = {"include_background": True, "spacing": list(spacing)}
@@ -95,6 +115,7 @@ def peers() -> dict[str, list[float | None]]:
     hausdorff.Execute(*images)
     return {
         "medseg": [ours["hd"], ours["hd95"], ours["assd"], ours["surface_dice"]],
+        "medseg, by area": [None, ours["hd95_area"], None, ours["surface_dice_area"]],
         "MONAI": [
             float(compute_hausdorff_distance(*both, **about)),
             float(compute_hausdorff_distance(*both, percentile=95, **about)),
@@ -149,7 +170,7 @@ def test_the_policy_of_a_receipt_is_what_is_measured() -> None:
     for name, metric in METRICS.items():
         policy = metric.empty_policy
         for outcome, pair in ((policy.prediction_empty, pairs[1]), (policy.reference_empty, pairs[2])):
-            value = next(row.value for row in score_case(*pair, LABELS, SPACING) if row.metric == name)
+            value = next(row.value for row in everything(*pair) if row.metric == name)
             expected = words[outcome]
             if expected is not None:
                 assert value == pytest.approx(expected, nan_ok=True), name

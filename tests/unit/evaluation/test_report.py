@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from medseg.contracts import Labels
 from medseg.errors import UserError
 from medseg.evaluation.box_plot import Spread, box_plot
 from medseg.evaluation.cases import Row, read_cases, write_cases
@@ -17,6 +18,8 @@ from medseg.evaluation.pictures import CasePicture, cases_to_show, draw
 from medseg.evaluation.report import write_report
 from medseg.evaluation.report_header import facts
 from medseg.evaluation.run_files import thin
+from medseg.evaluation.score import score_case
+from medseg.evaluation.settings import EvaluationSettings
 
 VOID = {"meta", "img", "br", "line", "rect", "circle", "path", "link", "input"}
 
@@ -67,9 +70,31 @@ def test_the_page_says_what_ran_and_what_came_out(page: str) -> None:
         "30.2 min, 3000 steps", "23 % of the training time; first batch after 3.46 s",
         "medseg train data=kidney data.root=/scans/kidney", "validation, 18 cases of 9 patients", "3 missed",
         "Learning curves", "harbour clinic", "second worst", "median", "96 × 96 × 32",
-        "holds the median kidney", "within 2 mm", "optimistic",
+        "holds the median kidney", "within 2 mm", "optimistic", "Agreement of volumes", "Lower limit",
+        "26-connected", "F1, mean of cases", "Reliability", "Brier score",
     ):  # fmt: skip
         assert text in told, text
+
+
+def test_sections_are_left_out_where_nothing_was_measured(tmp_path: Path) -> None:
+    rows = [Row(f"c{n}", f"p{n}", "", "test", "a", "dice", n / 4, "1", "ok") for n in range(4)]
+    write_cases(tmp_path / "cases.csv", rows)
+    text = write_report(tmp_path).read_text(encoding="utf-8")
+    for heading in ("Agreement of volumes", "<h3>Lesions", "Calibration", "Reliability"):
+        assert heading not in text
+
+
+def test_lesions_alone_have_a_page_too(tmp_path: Path) -> None:
+    blank, lesion = np.zeros((6, 6, 4), np.uint8), np.zeros((6, 6, 4), np.uint8)
+    lesion[1:3, 1:3, 1:3] = 1
+    chosen, labels = EvaluationSettings(metrics=["lesions"]), Labels(("lesion",), ((1,),))
+    pairs = {"a": (lesion, lesion), "b": (lesion, blank), "c": (blank, lesion), "d": (blank, blank)}
+    rows = [
+        row for case, pair in pairs.items() for row in score_case(*pair, labels, (1, 1, 1), chosen, case=case)
+    ]
+    write_cases(tmp_path / "cases.csv", rows)
+    told = re.sub(r"<[^>]+>|\s+", " ", write_report(tmp_path).read_text(encoding="utf-8"))
+    assert re.search(r"lesion +2 +2 +1 +0\.500 +0\.500 +0\.500", told)
 
 
 def test_the_worst_cases_and_the_median_one_are_drawn(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -12,17 +13,21 @@ from hypothesis.extra.numpy import arrays
 
 from medseg.contracts import Labels
 from medseg.errors import UserError
+from medseg.evaluation.metrics import METRICS
 from medseg.evaluation.score import diagonal, score_case
-from medseg.evaluation.settings import EvaluationSettings
+from medseg.evaluation.settings import DEFAULT_METRICS, METRIC_NAMES, EvaluationSettings
+from medseg.evaluation.summary import receipt
 
 CLASSES = Labels(("a", "b"), ((1,), (2,)))
 REGIONS = Labels(("whole", "core"), ((1, 2, 4), (1, 4)), overlapping=True)
 SPACING = (1.0, 0.5, 3.0)
+# The thinning behind clDice is not the same from every side.
+MOST = EvaluationSettings(metrics=[name for name in METRIC_NAMES if name != "cldice"])
 CODES = arrays(np.uint8, (4, 5, 3), elements=st.sampled_from([0, 1, 2]))
 
 
 def values(*arguments: object, **more: object) -> dict[tuple[str, str], float]:
-    return {(row.label, row.metric): row.value for row in score_case(*arguments, **more)}  # type: ignore[arg-type]
+    return {(row.label, row.metric): row.value for row in score_case(*arguments, MOST, **more)}  # type: ignore[arg-type]
 
 
 def same(left: dict, right: dict) -> None:
@@ -48,7 +53,7 @@ def test_more_background_changes_only_specificity_and_the_diagonal(
 ) -> None:
     padded = [np.pad(volume, 4) for volume in (reference, prediction)]
     left, right = values(reference, prediction, CLASSES, SPACING), values(*padded, CLASSES, SPACING)
-    for row in score_case(reference, prediction, CLASSES, SPACING):
+    for row in score_case(reference, prediction, CLASSES, SPACING, MOST):
         key = (row.label, row.metric)
         if row.metric != "specificity" and not (row.unit == "mm" and row.status == "missed"):
             assert right[key] == pytest.approx(left[key], nan_ok=True), key
@@ -78,9 +83,12 @@ def test_a_perfect_prediction() -> None:
     reference = np.zeros((6, 6, 4), np.uint8)
     reference[1:4, 1:4, 1:3] = 1
     found = values(reference, reference, Labels(("a",), ((1,),)), SPACING)
-    best = {"dice", "iou", "sensitivity", "specificity", "precision", "surface_dice"}
+    volume = 18 * SPACING[0] * SPACING[1] * SPACING[2] / 1000
     for (_, metric), value in found.items():
-        assert value == (1.0 if metric in best else 0.0), metric
+        kind = METRICS[metric]
+        lesions = 1.0 if kind.unit == "lesions" else volume
+        expected = {"higher": 1.0, "neither": lesions}.get(kind.better, 0.0)
+        assert value == pytest.approx(expected), metric
 
 
 def test_distances_are_in_mm_of_each_axis() -> None:
@@ -130,3 +138,52 @@ def test_the_diagonal_goes_from_corner_to_corner_and_leaves_out_flat_axes() -> N
 def test_what_cannot_be_scored_is_refused(prediction: np.ndarray, spacing: tuple, message: str) -> None:
     with pytest.raises(UserError, match=message):
         score_case(np.zeros((3, 3, 3), np.uint8), prediction, CLASSES, spacing, case="c7")
+
+
+def test_the_usual_metrics_are_cheap_and_groups_stand_for_several() -> None:
+    assert EvaluationSettings().chosen == DEFAULT_METRICS
+    assert not {"cldice", "lesion_f1", "hd95_area"} & set(DEFAULT_METRICS)
+    assert EvaluationSettings(metrics=["all"]).chosen == METRIC_NAMES
+    assert EvaluationSettings(metrics=["lesions", "dice"]).chosen == (
+        "dice", "lesion_f1", "lesion_sensitivity", "lesion_precision",
+        "lesions_reference", "lesions_prediction", "lesions_found",
+    )  # fmt: skip
+    assert EvaluationSettings(metrics=["cldice", "default"]).chosen == tuple(
+        name for name in METRIC_NAMES if name in (*DEFAULT_METRICS, "cldice")
+    )
+
+
+@pytest.mark.parametrize(
+    ("wrong", "field"),
+    [
+        (
+            {"metrics": ["dise"]},
+            "metrics: there is no metric 'dise'; choose from default, all, lesions, dice",
+        ),
+        ({"metrics": []}, "metrics: none is chosen"),
+        ({"lesion_connectivity": 8}, "lesion_connectivity: .* give 6, 18 or 26"),
+        ({"lesion_iou": 1.5}, "lesion_iou: "),
+        ({"calibration_bins": 1}, "calibration_bins: "),
+        ({"calibration_region": "organ"}, "calibration_region: there is no 'organ'; give box or image"),
+        ({"calibration_margin_mm": -1.0}, "calibration_margin_mm: "),
+        ({"surface_tolerance_mm": math.nan}, "surface_tolerance_mm: "),
+    ],
+)
+def test_settings_that_cannot_work_are_told(wrong: dict, field: str) -> None:
+    (problem,) = EvaluationSettings(**wrong).problems()
+    assert re.match(field, problem)
+
+
+def test_definitions_say_what_the_settings_are() -> None:
+    chosen = EvaluationSettings(
+        surface_tolerance_mm=1.5, lesion_connectivity=6, lesion_iou=0.0, calibration_bins=10,
+        calibration_region="image",
+    )  # fmt: skip
+    told = {name: receipt(name, chosen).definition for name in METRICS}
+    assert "within 1.5 mm" in told["surface_dice_area"]
+    assert (
+        "6-connected components; found ones match one predicted lesion each, with any overlap"
+        in told["lesion_f1"]
+    )
+    assert "in 10 bins of equal width, over the voxels of the whole image" in told["ece"]
+    assert "of the box around the reference, 10 mm wider" in receipt("brier", EvaluationSettings()).definition

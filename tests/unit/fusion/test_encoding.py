@@ -46,6 +46,37 @@ def test_features_are_those_that_the_decoder_gets(fusion: str) -> None:
     assert encoding.in_channels == M * SLICES
 
 
+MODULAR = (
+    "unet.UNet", "unet_plus_plus.UNetPlusPlus", "attention_unet.AttentionUNet", "vnet.VNet", "unetr.UNETR",
+    "segresnet.SegResNet", "mednext.MedNeXt",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("network", MODULAR)
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_encoding_and_decoding_is_what_the_network_does(fusion: str, network: str, training: bool) -> None:
+    built = make(fusion, network).train(training)
+    image, present = torch.randn(2, M * SLICES, 8, 8), torch.tensor([[True, True], [True, False]])
+    found = built.decode(built.encoding()(image, present))  # type: ignore[operator]
+    expected = built(image, present)
+    assert len(found) == len(expected)
+    assert all(torch.equal(mine, theirs) for mine, theirs in zip(found, expected, strict=True))
+
+
+def test_tokens_are_those_of_one_transformer_of_all_modalities() -> None:
+    image, present = torch.randn(2, M * SLICES, 8, 8), torch.tensor([[True, True], [True, False]])
+    encoding: Encoding = make("early", "unetr.UNETR").encoding()  # type: ignore[operator]
+    cleared = image.clone()
+    cleared[1, SLICES:] = 0
+    kept = torch.tensor([[3, 0], [1, 2]])
+    expected = encoding.encoders[0].tokens(cleared, kept)  # type: ignore[operator]
+    assert torch.equal(encoding.tokens(image, present, kept), expected)
+    for fusion, network in (("mid", "unetr.UNETR"), ("early", "unet.UNet")):
+        with pytest.raises(UserError, match="use network=unetr and fusion=early"):
+            make(fusion, network).encoding().tokens(image)  # type: ignore[operator]
+
+
 @pytest.mark.parametrize("fusion", FUSIONS)
 def test_weights_are_shared_and_called_the_same(fusion: str) -> None:
     network = make(fusion)

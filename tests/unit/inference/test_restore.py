@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from medseg.contracts import Labels
 from medseg.data.geometry import Geometry, restore_codes
 from medseg.data.resample import interpolation_matrix
-from medseg.inference.restore import TIE, decide, file_values, matrices_back, painted, resampled_planes
+from medseg.inference.maps import collected
+from medseg.inference.restore import TIE, decide, file_values, matrices_back, resampled_planes
 
 from .toys import TWO_CLASSES
 
@@ -88,7 +89,7 @@ def test_label_maps_equal_the_naive_way_back(axis, dims):
     sure[case.crop_slices] = clear
 
     planes = resampled_planes(planes_of(scores, axis), matrices_back(case), axis)
-    found = painted(planes, case, axis, TWO_CLASSES)
+    found = file_values(TWO_CLASSES)[collected(planes, case, axis, TWO_CLASSES).codes]
 
     assert found.shape == case.original_shape
     assert found.flags["C_CONTIGUOUS"]
@@ -109,7 +110,9 @@ def test_one_hot_scores_come_back_as_the_codes_do(store, axis, seed):
     case = geometry(store)
     one_hot = np.stack([codes == k for k in range(3)]).astype(np.float32)
     planes = resampled_planes(planes_of(one_hot, axis), matrices_back(case), axis)
-    np.testing.assert_array_equal(painted(planes, case, axis, TWO_CLASSES), restore_codes(codes, case))
+    np.testing.assert_array_equal(
+        file_values(TWO_CLASSES)[collected(planes, case, axis, TWO_CLASSES).codes], restore_codes(codes, case)
+    )
 
 
 def test_nothing_is_resampled_where_sizes_agree():
@@ -147,4 +150,4 @@ def test_missing_planes_are_an_error():
     case = geometry((9, 7, 6))
     planes = list(planes_of(random_scores((9, 7, 6), 3, 0), 0))[:-1]
     with pytest.raises(ValueError, match="shorter"):
-        painted(iter(planes), case, 0, TWO_CLASSES)
+        collected(iter(planes), case, 0, TWO_CLASSES)

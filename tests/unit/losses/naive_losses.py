@@ -95,10 +95,17 @@ def rows_of(
             yield sample, found
 
 
-def distances(inside: dict[tuple[int, ...], bool]) -> dict[tuple[int, ...], float]:
-    """To the nearest voxel of the other side, 0 where there is none."""
+def distances(
+    inside: dict[tuple[int, ...], bool], spacing: tuple[float, ...] | None = None
+) -> dict[tuple[int, ...], float]:
+    """To the nearest voxel of the other side, in voxels or mm, 0 where there is none."""
+
+    def apart(here: tuple[int, ...], there: tuple[int, ...]) -> float:
+        steps = spacing or (1.0,) * len(here)
+        return math.sqrt(sum((s * (a - b)) ** 2 for s, a, b in zip(steps, here, there, strict=True)))
+
     return {
-        here: min((math.dist(here, there) for there, other in inside.items() if other != side), default=0.0)
+        here: min((apart(here, there) for there, other in inside.items() if other != side), default=0.0)
         for here, side in inside.items()
     }
 
@@ -110,12 +117,13 @@ def distance_loss(
     cost: Callable[[float, float, float, float], float],
     *,
     background: bool,
+    spacing: tuple[float, ...] | None = None,
 ) -> float:
     """The mean of ``cost(p, g, distance to the prediction's boundary, distance to the reference's)``."""
     found = []
     for _, voxels_ in rows_of(logits, label, labels, background):
-        predicted = distances({where: p > 0.5 for where, (p, _) in voxels_.items()})
-        reference = distances({where: g > 0.5 for where, (_, g) in voxels_.items()})
+        predicted = distances({where: p > 0.5 for where, (p, _) in voxels_.items()}, spacing)
+        reference = distances({where: g > 0.5 for where, (_, g) in voxels_.items()}, spacing)
         found += [cost(p, g, predicted[where], reference[where]) for where, (p, g) in voxels_.items()]
     return sum(found) / len(found) if found else 0.0
 
@@ -196,12 +204,17 @@ def cldice_loss(
     return sum(found) / len(found)
 
 
-def top_k_loss(logits: np.ndarray, label: np.ndarray, labels: Labels, k: float) -> float:
+def top_k_loss(
+    logits: np.ndarray, label: np.ndarray, labels: Labels, k: float, weights: list[float] | None = None
+) -> float:
+    """The weighted mean of the largest weighted costs."""
     costs = []
     for sample in range(len(logits)):
         for values, code in voxels(logits, label, sample):
             for row in range(logits.shape[1]) if labels.overlapping else [code]:
                 hit = is_target(labels, code, row)
-                costs.append(-math.log(probability(labels, values if hit else [-v for v in values], row)))
+                weight = 1.0 if weights is None else weights[row]
+                cost = -math.log(probability(labels, values if hit else [-v for v in values], row))
+                costs.append((weight * cost, weight))
     hardest = sorted(costs, reverse=True)[: max(1, math.floor(len(costs) * k / 100))]
-    return sum(hardest) / len(hardest) if hardest else 0.0
+    return sum(c for c, _ in hardest) / sum(w for _, w in hardest) if hardest else 0.0

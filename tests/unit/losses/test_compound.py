@@ -97,6 +97,21 @@ def test_a_term_of_no_weight_is_not_computed() -> None:
     assert float(loss(logits, label).detach()) > 0
 
 
+def test_the_terms_of_the_finest_level_are_told_with_their_weights() -> None:
+    logits, label = draw()
+    loss = compound(dice=0.0, ce=RAMP)
+    loss.progress(0.4)
+    deep = DeepSupervision(loss)
+    deep([logits, logits[..., ::2, ::5]], label)
+    assert deep.terms.keys() == {"loss_ce", "weight_dice", "weight_ce"}, "what weighs nothing is not computed"
+    assert float(deep.terms["loss_ce"]) == float(targets.build(CE, "loss", CLASSES)(logits, label))
+    assert [float(deep.terms[f"weight_{name}"]) for name in ("dice", "ce")] == [0.0, pytest.approx(1.25)]
+    assert not any(value.requires_grad for value in deep.terms.values())
+    plain = DeepSupervision(Dice(CLASSES))
+    plain([logits], label)
+    assert plain.terms == {}
+
+
 def test_a_loss_from_elsewhere_is_given_logits_and_codes() -> None:
     class Foreign(nn.Module):
         def forward(self, logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:

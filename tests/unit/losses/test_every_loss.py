@@ -87,6 +87,27 @@ def test_ignored_voxels_have_no_say(name: str, labels: Labels, space: tuple[int,
 
 @every_loss
 @every_kind
+@every_space
+def test_whatever_is_predicted_under_ignored_voxels_nothing_else_changes(
+    name: str, labels: Labels, space: tuple[int, ...]
+) -> None:
+    """Scribbles: most voxels are ignored; value and gradient are those of the drawn ones alone."""
+    logits, label = draw(labels, space)
+    label[torch.rand(label.shape, generator=torch.Generator().manual_seed(8)) < 0.6] = IGNORE
+    ignored = (label == IGNORE).expand_as(logits)
+    found = []
+    for filler in (0.0, -7.0, 1e4):
+        under = logits.detach().masked_fill(ignored, filler).requires_grad_()
+        value = make(name, labels)(under, label)
+        (gradient,) = torch.autograd.grad(value, under)
+        found.append((float(value.detach()), gradient))
+    assert all(value == found[0][0] for value, _ in found)
+    assert all(torch.equal(gradient, found[0][1]) for _, gradient in found)
+    assert (found[0][1][ignored] == 0).all()
+
+
+@every_loss
+@every_kind
 def test_all_ignored_is_zero_and_trains_nothing(name: str, labels: Labels) -> None:
     logits, label = draw(labels, (4, 3, 2))
     value = make(name, labels)(logits, torch.full_like(label, IGNORE))
@@ -171,6 +192,9 @@ def test_shapes_that_do_not_fit_are_refused(name: str) -> None:
         ("soft_cldice", {"iterations": 0}, "iterations"),
         ("soft_cldice", {"smooth": 0.0}, "smooth"),
         ("top_k", {"k": 0.0}, "loss.k"),
+        ("top_k", {"class_weights": [1.0]}, "3 numbers"),
+        ("cross_entropy", {"class_weights": "balanced"}, "training cases and there are none"),
+        ("focal", {"class_weights": "balanced_sqrt"}, "training cases and there are none"),
         ("top_k", {"k": 101.0}, "loss.k"),
     ],
 )

@@ -9,9 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medseg.contracts import IGNORE, Labels
+from medseg.errors import UserError
 from medseg.losses.boundary import Boundary
 from medseg.losses.compound import Compound
 from medseg.losses.cross_entropy import CrossEntropy
+from medseg.losses.deep_supervision import DeepSupervision
 from medseg.losses.dice import Dice
 from medseg.losses.distance import distance_to_boundary
 from medseg.losses.generalised_dice import POWERS, GeneralisedDice
@@ -49,23 +51,32 @@ def value(loss: LossTerm, logits: np.ndarray, label: np.ndarray) -> float:
     return float(loss(torch.from_numpy(logits), torch.from_numpy(label)))
 
 
+spacings = st.sampled_from([None, (0.7, 2.5, 1.0), (5.0, 0.3, 12.0)])
+
+
+def of_axes(spacing: tuple[float, ...] | None, label: np.ndarray) -> tuple[float, ...] | None:
+    return None if spacing is None else spacing[: label.ndim - 2]
+
+
 @settings(deadline=None, max_examples=40)
-@given(problem(), st.booleans())
-def test_boundary(given_: tuple, background: bool) -> None:
+@given(problem(), st.booleans(), spacings)
+def test_boundary(given_: tuple, background: bool, spacing: tuple[float, ...] | None) -> None:
     labels, logits, label = given_
-    expected = distance_loss(logits, label, labels, lambda p, g, _, d: d * abs(p - g), background=background)
-    found = value(Boundary(labels, background=background), logits, label)
+    options = {"background": background, "spacing": of_axes(spacing, label)}
+    expected = distance_loss(logits, label, labels, lambda p, g, _, d: d * abs(p - g), **options)
+    found = value(Boundary(labels, **options), logits, label)
     assert found == pytest.approx(expected, rel=1e-6, abs=1e-9)
 
 
 @settings(deadline=None, max_examples=40)
-@given(problem(), st.booleans(), st.sampled_from([1.0, 2.0, 0.5]))
-def test_hausdorff(given_: tuple, background: bool, alpha: float) -> None:
+@given(problem(), st.booleans(), st.sampled_from([1.0, 2.0, 0.5]), spacings)
+def test_hausdorff(given_: tuple, background: bool, alpha: float, spacing: tuple[float, ...] | None) -> None:
     labels, logits, label = given_
+    options = {"background": background, "spacing": of_axes(spacing, label)}
     expected = distance_loss(
-        logits, label, labels, lambda p, g, a, b: (p - g) ** 2 * (a**alpha + b**alpha), background=background
+        logits, label, labels, lambda p, g, a, b: (p - g) ** 2 * (a**alpha + b**alpha), **options
     )
-    found = value(Hausdorff(labels, alpha=alpha, background=background), logits, label)
+    found = value(Hausdorff(labels, alpha=alpha, **options), logits, label)
     assert found == pytest.approx(expected, rel=1e-6, abs=1e-9)
 
 
@@ -93,13 +104,16 @@ def test_cldice(given_: tuple, background: bool, iterations: int, smooth: float)
 
 
 @settings(deadline=None, max_examples=40)
-@given(problem(), st.sampled_from([0.1, 10.0, 37.0, 100.0]))
-def test_top_k(given_: tuple, k: float) -> None:
+@given(problem(), st.sampled_from([0.1, 10.0, 37.0, 100.0]), st.booleans())
+def test_top_k(given_: tuple, k: float, weighted: bool) -> None:
     labels, logits, label = given_
-    expected = top_k_loss(logits, label, labels, k)
-    assert value(TopK(labels, k=k), logits, label) == pytest.approx(expected, rel=1e-6, abs=1e-9)
+    weights = [0.5, 2.0, 3.0][: labels.out_channels] if weighted else None
+    expected = top_k_loss(logits, label, labels, k, weights)
+    found = value(TopK(labels, k=k, class_weights=weights), logits, label)
+    assert found == pytest.approx(expected, rel=1e-6, abs=1e-9)
     if k == 100:
-        assert expected == pytest.approx(value(CrossEntropy(labels), logits, label), rel=1e-6, abs=1e-9)
+        plain = CrossEntropy(labels, class_weights=weights)
+        assert expected == pytest.approx(value(plain, logits, label), rel=1e-6, abs=1e-9)
 
 
 @settings(deadline=None, max_examples=20)
@@ -113,6 +127,29 @@ def test_a_compound_is_the_sum_of_its_terms(given_: tuple, first: float, second:
     loss = Compound(labels, terms=terms, weights={"top_k": second, "dice": first})
     dice, top_k = (value(term, logits, label) for term in (Dice(labels, smooth=0.5), TopK(labels, k=25.0)))
     assert value(loss, logits, label) == pytest.approx(first * dice + second * top_k, rel=1e-9, abs=1e-12)
+
+
+def test_a_coarser_level_has_longer_voxels() -> None:
+    """The loss of an enlarged picture is that of the picture with voxels as many times longer."""
+    generator = torch.Generator().manual_seed(1)
+    logits = torch.randn(1, 3, 6, 4, generator=generator)
+    label = torch.zeros(1, 1, 18, 8, dtype=torch.uint8)
+    label[..., 6:, 2:6] = 1
+    coarse = label[..., ::3, ::2]
+    deep = DeepSupervision(Boundary(CLASSES, spacing=(0.5, 2.0)))
+    fine = torch.zeros(1, 3, 18, 8)
+    found = deep.levels([fine, logits], label)
+    assert float(found[0]) == float(Boundary(CLASSES, spacing=(0.5, 2.0))(fine, label))
+    assert float(found[1]) == float(Boundary(CLASSES, spacing=(1.5, 4.0))(logits, coarse))
+    assert float(deep.levels([fine], label)[0]) == float(found[0]), "the next step begins at the finest again"
+
+
+@pytest.mark.parametrize("spacing", [(1.0,), (1.0, 0.0), (1.0, -2.0), (1.0, float("inf"))])
+def test_what_is_no_spacing_is_refused(spacing: tuple[float, ...]) -> None:
+    label = torch.zeros(1, 1, 4, 4, dtype=torch.uint8)
+    for kind in (Boundary, Hausdorff):
+        with pytest.raises(UserError, match=r"loss\.spacing"):
+            kind(CLASSES, spacing=spacing)(torch.zeros(1, 3, 4, 4), label)
 
 
 def test_distances_do_not_look_at_ignored_voxels() -> None:

@@ -6,6 +6,7 @@ from monai.networks.nets import UNETR as MonaiUNETR
 
 from medseg.contracts import Topology
 from medseg.errors import UserError
+from medseg.networks.swin_unetr import SwinUNETR
 from medseg.networks.unetr import UNETR
 
 from .topologies import TOPOLOGIES
@@ -144,3 +145,32 @@ def test_too_many_tokens_are_refused_before_memory_is_asked_for() -> None:
     shallow = Topology(3, (128, 128, 128), ((1, 1, 1), (2, 2, 2)), ((3, 3, 3),) * 2, (32, 64))
     with pytest.raises(UserError, match="262144 tokens"):
         UNETR(shallow)
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_tokens_may_be_left_out(dims: int) -> None:
+    topology = five_levels(dims)
+    encoder = UNETR(topology, hidden_size=24).encoder(2)
+    image = torch.randn(2, 2, *topology.patch_size)
+    every = encoder.tokens(image)
+    assert torch.equal(every.transpose(1, 2).reshape(encoder(image)[-1].shape), encoder(image)[-1])
+    count = every.shape[1]
+    turned = torch.stack([torch.arange(count).flip(0), torch.arange(count).roll(1)])
+    found = encoder.tokens(image, turned)
+    for sample in range(2):
+        assert torch.allclose(found[sample], every[sample, turned[sample]], atol=1e-5), "nothing is hidden"
+    kept = turned[:, :1]
+    blocks = [m for m in encoder.modules() if type(m).__name__ == "TransformerBlock"]
+    tokens = encoder.stages[1].body[:2](image)
+    alone = torch.stack([tokens[sample, kept[sample]] for sample in range(2)])
+    for block in blocks:
+        alone = block(alone)
+    assert torch.allclose(encoder.tokens(image, kept), encoder.stages[-1].body[-1](alone), atol=1e-5)
+
+
+def test_tokens_of_windows_may_not() -> None:
+    topology = five_levels(2)
+    with pytest.raises(UserError, match="tied to windows"):
+        SwinUNETR(topology, feature_size=12).encoder(1).tokens(torch.zeros(1, 1, *topology.patch_size))
+    with pytest.raises(UserError, match=r"\[8, 8\]"):
+        UNETR(topology).encoder(1).tokens(torch.zeros(1, 1, 8, 8))

@@ -15,12 +15,15 @@ from torch import Tensor, nn
 
 from medseg import targets
 from medseg.contracts import Batch, Deploys, Labels, Progress
+from medseg.errors import UserError
+from medseg.losses.compound import Compound
 from medseg.losses.dice_ce import DiceCE
 from medseg.objectives.copy_paste import CopyPaste, largest_components
 from medseg.objectives.cross_pseudo_supervision import CrossPseudoSupervision
 from medseg.objectives.mean_teacher import MeanTeacher
 from medseg.objectives.self_training import EntropyMinimisation, PseudoLabels
-from medseg.objectives.strong_weak import StrongWeak
+from medseg.objectives.strong_weak import StrongWeak, drop_channels
+from medseg.objectives.views import strong
 
 CLASSES = Labels(("a", "b"), ((1,), (2,)))
 REGIONS = Labels(("whole", "core"), ((1, 2), (2,)), overlapping=True)
@@ -33,7 +36,10 @@ LATE = Progress(step=90, total_steps=100, epoch=3)
 
 
 class Small(nn.Module):
-    """Two convolutions, with a batch norm, so that there are buffers, and one coarser level."""
+    """Two convolutions, with a batch norm, so that there are buffers, and one coarser level.
+
+    It comes in halves, as the fusions that objectives may take apart.
+    """
 
     def __init__(self, modalities: int = 2, rows: int = 3, dims: int = 2) -> None:
         super().__init__()
@@ -42,7 +48,16 @@ class Small(nn.Module):
         self.last = convolution(6, rows, 1)
 
     def forward(self, image: Tensor, present: Tensor | None = None) -> tuple[Tensor, ...]:
-        logits = self.last(torch.relu(self.norm(self.first(image))))
+        return self.decode(self.encode(image, present))
+
+    def encode(self, image: Tensor, present: Tensor | None = None) -> list[Tensor]:
+        return [torch.relu(self.norm(self.first(image)))]
+
+    def encoding(self) -> Any:
+        return self.encode
+
+    def decode(self, features: list[Tensor]) -> tuple[Tensor, ...]:
+        logits = self.last(features[0])
         return (logits, logits[..., ::2, ::2]) if self.training and logits.ndim == 4 else (logits,)
 
 
@@ -151,6 +166,22 @@ def test_mean_teacher_by_hand() -> None:
     assert second == pytest.approx(3 * total / mine.numel(), rel=1e-3)
 
 
+def test_the_student_alone_sees_the_strong_view() -> None:
+    network, given = Small(), streams()
+    objective = MeanTeacher(DiceCE(CLASSES), noise=0.0, strength=0.5)
+    objective.attach(network)
+    seen: dict[str, Tensor] = {}
+    for name, module in (("student", network), ("teacher", objective.teacher.network)):
+        module.register_forward_pre_hook(lambda _, inputs, name=name: seen.update({name: inputs[0]}))
+    step(objective, network, given, LATE)
+    unlabelled = given["unlabelled"]
+    torch.manual_seed(5)
+    changed = strong(unlabelled.image, unlabelled.present, 0.5)
+    assert torch.equal(seen["student"], torch.cat([given["labelled"].image, changed]))
+    assert not torch.allclose(changed, unlabelled.image)
+    assert torch.equal(seen["teacher"], unlabelled.image)
+
+
 def test_uncertain_voxels_are_left_out() -> None:
     """A teacher who knows nothing teaches nothing: the largest entropy is above every threshold."""
     network, given = Small(), streams()
@@ -221,6 +252,87 @@ def test_without_changes_a_strong_view_is_the_weak_one() -> None:
     logits = network(given["unlabelled"].image)[0]
     expected = nn.functional.cross_entropy(logits, logits.argmax(1))
     assert float(found["loss_unlabelled"]) == pytest.approx(float(expected.detach()), rel=1e-5)
+
+
+def test_dropped_features_are_half_of_what_unimatch_learns_without_labels() -> None:
+    """0.25, 0.25 and 0.5 of two strong views and the weak one with dropped channels (Yang 2023)."""
+    network, given = Small().eval(), streams()
+    objective = StrongWeak(DiceCE(CLASSES), confidence=0.4, strong_views=2, feature_dropout=0.5)
+    objective.attach(network)
+    found = step(objective, network, given, LATE)
+    image, present = given["unlabelled"].image, given["unlabelled"].present
+    rows = network(image)[0].softmax(1)
+    believed, sure = rows.argmax(1), rows.amax(1)
+    torch.manual_seed(5)
+    terms = []
+    for _ in range(2):
+        seen, its, trust = objective._view(
+            given["unlabelled"], nn.functional.one_hot(believed).movedim(3, 1).float(), sure[:, None]
+        )
+        each = nn.functional.cross_entropy(network(seen)[0], its.argmax(1), reduction="none")
+        terms.append((each * (trust[:, 0] >= 0.4)).mean())
+    dropped = nn.functional.dropout2d(network.encode(image, present)[0], 0.5)
+    assert set(((dropped != 0).flatten(2).any(2)).flatten().tolist()) == {True, False}, "whole channels"
+    each = nn.functional.cross_entropy(network.decode([dropped])[0], believed, reduction="none")
+    expected = 0.25 * terms[0] + 0.25 * terms[1] + 0.5 * (each * (sure >= 0.4)).mean()
+    assert float(found["loss_unlabelled"]) == pytest.approx(float(expected.detach()), rel=1e-5)
+    assert float(found["loss_unlabelled"]) > 0
+
+
+def test_without_dropped_features_there_are_the_strong_views_alone() -> None:
+    network, given = Small().eval(), streams()
+    values = []
+    for share in (0.0, 0.5):
+        objective = StrongWeak(
+            DiceCE(CLASSES), confidence=0.0, strength=0.0, cutmix=0.0, feature_dropout=share
+        )
+        objective.attach(network)
+        values.append(float(step(objective, network, given, LATE)["loss_unlabelled"]))
+    logits = network(given["unlabelled"].image)[0]
+    plain = float(nn.functional.cross_entropy(logits, logits.argmax(1)).detach())
+    assert values[0] == pytest.approx(plain, rel=1e-5)
+    assert abs(values[1] - plain) > 1e-3
+
+
+def test_the_teacher_may_believe_while_features_are_dropped() -> None:
+    network, given = Small(), streams()
+    objective = StrongWeak(DiceCE(CLASSES), confidence=0.0, teacher=True, feature_dropout=0.5)
+    objective.attach(network)
+    step(objective, network, given, LATE)["loss"].backward()
+    assert all(p.grad is not None for p in network.parameters())
+    assert all(p.grad is None for p in objective.teacher.parameters())
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_channels_are_dropped_as_a_whole_and_the_others_make_up_for_it(dims: int) -> None:
+    torch.manual_seed(0)
+    features = torch.rand(40, 50, *(3,) * dims) + 1
+    found = drop_channels(features, 0.25)
+    kept = (found != 0).flatten(2)
+    assert torch.equal(kept.all(2), kept.any(2))
+    assert float(kept.all(2).float().mean()) == pytest.approx(0.75, abs=0.02)
+    where = kept.all(2)
+    assert torch.allclose(found[where], features[where] / 0.75)
+
+
+def test_features_that_cannot_be_dropped_are_refused() -> None:
+    with pytest.raises(UserError, match=r"objective\.feature_dropout.*fusion=early or mid"):
+        StrongWeak(DiceCE(CLASSES), feature_dropout=0.5).attach(nn.Conv2d(2, 3, 1))
+    with pytest.raises(UserError, match=r"objective\.feature_dropout"):
+        StrongWeak(DiceCE(CLASSES), feature_dropout=1.0)
+
+
+def test_terms_of_a_compound_are_told_of_the_published_networks_labelled_loss() -> None:
+    terms = {"ce": {"_target_": "medseg.losses.cross_entropy.CrossEntropy"}}
+    loss = Compound(CLASSES, terms=terms, weights={"ce": 2.0})
+    for kind in (MeanTeacher, CrossPseudoSupervision):
+        objective, network, given = kind(loss), Small().eval(), streams()
+        objective.attach(network)
+        found = step(objective, network, given, LATE)
+        label = given["labelled"].label[:, 0].long()
+        expected = nn.functional.cross_entropy(network(given["labelled"].image)[0], label)
+        assert float(found["loss_ce"]) == pytest.approx(float(expected.detach()), rel=1e-5)
+        assert float(found["weight_ce"]) == 2.0
 
 
 def test_entropy_and_pseudo_labels_by_hand() -> None:

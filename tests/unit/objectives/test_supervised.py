@@ -9,6 +9,8 @@ import yaml
 from medseg import targets
 from medseg.contracts import Batch, Labels, Progress
 from medseg.errors import UserError
+from medseg.losses.compound import Compound
+from medseg.losses.dice import Dice
 from medseg.losses.dice_ce import DiceCE
 from medseg.objectives.supervised import Supervised
 
@@ -95,6 +97,20 @@ def test_training_with_it_learns(batch: Batch) -> None:
         objective.after_step(network, NOW)
         values.append(float(loss.detach()))
     assert values[-1] < 0.5 * values[0]
+
+
+def test_terms_of_a_compound_loss_are_told(batch: Batch) -> None:
+    terms = {"dice": {"_target_": "medseg.losses.dice.Dice"}}
+    loss = Compound(LABELS, terms=terms, weights={"dice": {"shape": "linear", "from": 0.0, "to": 1.0}})
+    loss.progress(0.25)
+    network = Levels()
+    found = Supervised(loss).step(network, {"labelled": batch}, NOW)
+    assert batch.label is not None
+    dice = float(Dice(LABELS)(network(batch.image)[0], batch.label).detach())
+    assert float(found["loss_dice"]) == pytest.approx(dice, rel=1e-6)
+    assert float(found["weight_dice"]) == 0.25
+    assert found["loss_finest"] == pytest.approx(0.25 * dice, rel=1e-6)
+    assert found["loss"].requires_grad
 
 
 def test_a_stream_without_labels_is_refused(batch: Batch) -> None:

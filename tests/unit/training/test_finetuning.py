@@ -163,3 +163,32 @@ def test_settings_out_of_range(settings: dict[str, object], words: str) -> None:
 
     (line,) = FinetuningSettings(**settings).problems()  # type: ignore[arg-type]
     assert re.match(words, line)
+
+
+def trained_by_hand(in_graph: bool) -> tuple[dict[str, Tensor], list[float]]:
+    """Four epochs of two steps; with the norms that were clipped to."""
+    torch.manual_seed(1)
+    network = Network()
+    of_network = Stages(network, GRADUAL)
+    optimizer = build_optimizer(OptimizerSettings(lr=0.1), of_network.rates())
+    norms = []
+    for epoch in range(4):
+        network.train()
+        of_network.freeze(epoch, in_graph)
+        for step in range(2):
+            torch.manual_seed(10 * epoch + step)
+            optimizer.zero_grad()
+            network(torch.randn(4, 2, 3, 3)).square().mean().backward()
+            if in_graph:
+                assert all(p.grad is not None for p in network.parameters()), "DDP waits for all of them"
+            of_network.mask()
+            norms.append(float(nn.utils.clip_grad_norm_(network.parameters(), 0.1)))
+            optimizer.step()
+    return network.state_dict(), norms
+
+
+def test_dropping_gradients_is_freezing() -> None:
+    """What DDP needs, every gradient there, moves, decays and clips as if frozen weights had none."""
+    (frozen, norms), (masked, masked_norms) = (trained_by_hand(in_graph) for in_graph in (False, True))
+    assert norms == masked_norms
+    assert all(torch.equal(frozen[name], masked[name]) for name in frozen)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from medseg.evaluation.cases import Row
 from medseg.evaluation.metrics import METRICS
 from medseg.evaluation.summary import Summary, summarise
 from medseg.evaluation.table import missing_table
+from medseg.inference.finish import Finish
 from medseg.inference.patients import SeenPatients
 from medseg.training.assess import scorable
 from medseg.training.missing_matrix import subsets
@@ -85,6 +86,7 @@ class Trained:
     """What a bundle knows of its patients."""
 
     patients: SeenPatients
+    finish: Finish = field(default_factory=Finish)
 
     def saw(self, patient: str) -> bool:
         return patient in self.patients

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
 from rich.console import Console
 
-from medseg.config.yaml_guard import check_yaml
+from medseg.config.verbs.recorded import recorded
 from medseg.data.cohort import Case, Cohort
 from medseg.data.settings import DataSettings
 from medseg.data.source import open_cohort
@@ -23,16 +22,12 @@ from medseg.files import write_json
 from medseg.inference.receipt import RECEIPT, seen_by
 from medseg.inference.settings import InferenceSettings
 
-_KINDS: dict[str, Any] = {
-    "data": DataSettings,
-    "inference": InferenceSettings,
-    "evaluation": EvaluationSettings,
-}
-
 
 def evaluate(
     *,
     run: str | None,
+    study: str | None,
+    vary: list[str] | None,
     part: Literal["test", "validation"],
     predictions: str | None,
     output: str | None,
@@ -40,13 +35,21 @@ def evaluate(
     inference: InferenceSettings,
     evaluation: EvaluationSettings,
     data: DataSettings | None = None,
+    postprocess: dict[str, Any] | None = None,
 ) -> None:
     """Scores ``part`` of a run's split with its model, or the labelled cases that ``predictions`` are of.
+
+    With ``study`` the scores of its folds become one table, and their models one model.
 
     Raises:
         UserError: something is not there or not usable, or the model was trained on one of the patients.
     """
     console = Console()
+    if study is not None:
+        from medseg.training.study import evaluate_study
+
+        evaluate_study(Path(study), vary, Path(output) if output else None, console)
+        return
     if run is not None:
         from medseg.training.evaluate_run import evaluate_run
 
@@ -54,10 +57,11 @@ def evaluate(
         report = evaluate_run(
             where,
             part,
-            _recorded(where, "data", data),
-            _recorded(where, "inference", inference),
-            _recorded(where, "evaluation", evaluation),
+            recorded(where, "data", data),
+            recorded(where, "inference", inference),
+            recorded(where, "evaluation", evaluation),
             missing=missing == "all",
+            postprocess=None if postprocess is None else [postprocess],
         )
         what = "matrix" if missing else "report"
         console.print(f"{what} {report}", markup=False, highlight=False, soft_wrap=True)
@@ -65,12 +69,18 @@ def evaluate(
     assert predictions is not None
     assert data is not None
     folder = Path(predictions)
+    _score(folder, Path(output) if output else folder / "evaluation", data, evaluation, console)
+
+
+def _score(
+    folder: Path, target: Path, data: DataSettings, evaluation: EvaluationSettings, console: Console
+) -> None:
+    """Scores a folder of predictions and writes its tables to ``target``."""
     seen = _seen(folder, console)
     cohort = open_cohort(data)
     cases = _predicted(cohort, folder, console)
     rows = evaluate_predictions(cohort, cases, folder, evaluation, "predictions", seen=seen)
     summary = summarise(rows, evaluation)["predictions"]
-    target = Path(output) if output else folder / "evaluation"
     write_cases(target / "cases.csv", rows)
     write_json(target / "summary.json", {"predictions": summary.to_json()})
     print_table(summary, console)
@@ -98,18 +108,3 @@ def _predicted(cohort: Cohort, folder: Path, console: Console) -> list[Case]:
             f"{len(cases)} of {len(labelled)} labelled cases have a prediction; the rest is not scored"
         )
     return cases
-
-
-def _recorded(run: Path, group: str, given: Any) -> Any:
-    """The settings that the run was made with, with what the command line says otherwise."""
-    import yaml
-
-    kind = _KINDS[group]
-    file = run / "config.yaml"
-    if not file.is_file():
-        raise UserError("run", f"{run} is not a run's folder: it has no config.yaml", "give runs/NAME/ID")
-    check_yaml(file)
-    recorded: dict[str, Any] = dict(yaml.safe_load(file.read_text(encoding="utf-8"))[group])
-    usual = asdict(kind())
-    said = {k: v for k, v in asdict(given).items() if v != usual[k]} if given else {}
-    return kind(**recorded | said)

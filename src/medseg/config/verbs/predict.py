@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
+from medseg.data.shard import Shard
 from medseg.errors import UserError
 from medseg.inference.manifest import ENCODER_MANIFEST, MANIFEST
 from medseg.inference.predict import predict_folder
@@ -13,11 +15,19 @@ from medseg.inference.settings import InferenceSettings
 
 
 def predict(
-    model: str | list[str], input: str, output: str, unseen: list[str], inference: InferenceSettings
+    model: str | list[str],
+    input: str,
+    output: str,
+    unseen: list[str],
+    inference: InferenceSettings,
+    postprocess: dict[str, Any] | None = None,
+    shard: str | None = None,
 ) -> None:
     """Predicts every case in ``input`` with one model, or the mean of several."""
+    steps = None if postprocess is None else [postprocess]
     models = [_bundle(Path(name)) for name in ([model] if isinstance(model, str) else model)]
-    written = predict_folder(models, Path(input), Path(output), inference, unseen)
+    share = None if shard is None else Shard.read(shard)
+    written = predict_folder(models, Path(input), Path(output), inference, unseen, steps, share)
     Console(highlight=False, markup=False, soft_wrap=True).print(f"{len(written)} predictions in {output}")
 
 

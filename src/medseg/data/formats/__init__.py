@@ -22,12 +22,14 @@ __all__ = [
     "is_picture",
     "is_scan",
     "label_suffix",
+    "map_suffix",
     "read_header",
     "read_volume",
     "stem",
     "suffix",
     "voxel_size",
     "write_like",
+    "write_map_like",
     "write_volume",
 ]
 
@@ -119,6 +121,12 @@ def label_suffix(reference: Path) -> str:
     return {".mhd": ".mha", ".nhdr": ".nrrd"}.get(own, ".png" if is_picture(reference) else ".nii.gz")
 
 
+def map_suffix(reference: Path) -> str:
+    """The ending of a map of fractions that goes with ``reference``: a label map's, TIFF for a picture."""
+    own = label_suffix(reference)
+    return ".tif" if own in (".png", ".tif", ".tiff") else own
+
+
 def write_like(array: NDArray[Any], reference: Path, target: Path) -> None:
     """Writes a label map on the grid of ``reference``: shape, affine, spacing, axes, codes and units.
 
@@ -130,10 +138,25 @@ def write_like(array: NDArray[Any], reference: Path, target: Path) -> None:
     Raises:
         UserError: the array is not on the reference's grid, or the format cannot hold it.
     """
-    reference, target = Path(reference), Path(target)
+    _refuse_fractions(array, target)
+    _write_on_grid(array, Path(reference), Path(target))
+
+
+def write_map_like(array: NDArray[np.float32], reference: Path, target: Path) -> None:
+    """Writes a map of fractions ``(W, H, D)`` as float32 on the grid of ``reference``, as `write_like` does.
+
+    `map_suffix` gives an ending that fits.
+
+    Raises:
+        UserError: the array is not on the reference's grid, or the format cannot hold it.
+    """
+    _write_on_grid(np.asarray(array, dtype=np.float32), Path(reference), Path(target))
+
+
+def _write_on_grid(array: NDArray[Any], reference: Path, target: Path) -> None:
     header = read_header(reference)
     if array.shape != header.grid:
-        problem = f"a label map of shape {array.shape} does not fit the grid {header.grid} of {reference}"
+        problem = f"a map of shape {array.shape} does not fit the grid {header.grid} of {reference}"
         raise UserError(str(target), problem, "predict on the file that is the reference")
     same = _family(reference) is _family(target)
     _write(array, header.affine, target, reference if same else None)
@@ -141,12 +164,16 @@ def write_like(array: NDArray[Any], reference: Path, target: Path) -> None:
 
 def write_volume(array: NDArray[Any], affine: NDArray[np.float64], target: Path) -> None:
     """Writes a label map ``(W, H, D)`` with an affine of its own (RAS mm); the ending names the format."""
+    _refuse_fractions(array, target)
     _write(array, affine, Path(target), None)
 
 
-def _write(array: NDArray[Any], affine: NDArray[np.float64], target: Path, like: Path | None) -> None:
+def _refuse_fractions(array: NDArray[Any], target: Path) -> None:
     if array.dtype.kind not in "biu":
         raise UserError(str(target), f"a label map holds integers, not {array.dtype}", "round it first")
+
+
+def _write(array: NDArray[Any], affine: NDArray[np.float64], target: Path, like: Path | None) -> None:
     family = _family(target)
     if not hasattr(family, "write"):
         raise UserError(str(target), "label maps are not written as DICOM images", "use .nii.gz")

@@ -106,11 +106,12 @@ def _grey_palette(picture: Any) -> bool:
 
 
 def write(array: NDArray[Any], affine: NDArray[np.float64], target: Path, like: Path | None) -> None:
-    """Writes a label map ``(W, H, D)`` as PNG or TIFF, without loss; atomic. A PNG has one page."""
+    """Writes a map ``(W, H, D)`` as PNG or TIFF, without loss; atomic. A PNG has one page, no fractions."""
     from PIL import Image
 
     dtype = label_dtype(array)
-    if dtype not in (np.uint8, np.uint16):
+    fractions = dtype == np.float32 and target.suffix.lower() in (".tif", ".tiff")
+    if dtype not in (np.uint8, np.uint16) and not fractions:
         raise UserError(str(target), f"a picture cannot hold labels of type {dtype}", "use values 0 to 65535")
     if target.suffix.lower() not in (".png", ".tif", ".tiff"):
         raise UserError(str(target), "this format loses or cannot hold labels", "use .png or .tif")

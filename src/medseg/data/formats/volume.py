@@ -129,7 +129,9 @@ def pick_component(path: Path, header: Header, component: int | None) -> int:
 
 
 def label_dtype(array: NDArray[Any]) -> np.dtype[Any]:
-    """The smallest unsigned type that holds a label map, or int32 where a value is negative."""
+    """The smallest unsigned type that holds a label map, int32 for negative values, float32 for fractions."""
+    if array.dtype.kind == "f":
+        return np.dtype(np.float32)
     low, high = (int(array.min()), int(array.max())) if array.size else (0, 0)
     if low < 0:
         return np.dtype(np.int32)

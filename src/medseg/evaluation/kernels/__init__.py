@@ -1,0 +1,1 @@
+"""Loops over label maps and bit masks, compiled on first use."""
