@@ -26,7 +26,9 @@ def test_two_ranks_train_one_run(forks: Forks, words: list[str], runs: Path) -> 
     assert {path.name for path in two.iterdir()} - {path.name for path in one.iterdir()} <= {
         "wandb", "pseudonym-salt.txt",
     }  # fmt: skip
-    assert len(list((two / "wandb").glob("*run-*"))) == 1
+    sent = [path.name for path in (two / "wandb").glob("*run-*")]
+    assert {name.rpartition("-")[2] for name in sent} == {"two"}, "one W&B run"
+    assert len(sent) <= 2, "opened for the training, and again for the scores, by one rank"
     assert record(two)["ranks"] == 2
     assert record(two)["status"] == "finished"
     for (step, name, value), (step_2, name_2, value_2) in zip(numbers(one), numbers(two), strict=True):

@@ -20,6 +20,7 @@ from medseg.config.launchers.here import run_at_once, run_in_turn
 from medseg.config.launchers.settings import JoblibLauncher, Launcher, SlurmLauncher
 from medseg.config.overrides import read_overrides
 from medseg.config.preflight import check_jobs, expand, ready
+from medseg.config.rank_rules import refuse_sweep_of_ranks
 from medseg.config.run import text_of
 from medseg.config.search_settings import SearchSettings
 from medseg.config.study import BUSY, jobs_of_study, states
@@ -32,8 +33,9 @@ def sweep(verb: str, given: Sequence[str], config_dirs: Sequence[Path], *, show:
 
     Raises:
         Problems: any job's configuration is wrong; no job was started.
-        UserError: nobody said yes.
+        UserError: nobody said yes, or this is one of several ranks.
     """
+    refuse_sweep_of_ranks()
     words = read_words(given)
     launcher, search = choices(verb, words, config_dirs)
     if search is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from medseg.config.folders import options
@@ -9,6 +10,19 @@ from medseg.config.part_facts import Config, of_choice, of_option, short
 from medseg.errors import UserError
 
 _UNLABELLED = "training.unlabelled_batch_size"
+
+
+def refuse_sweep_of_ranks() -> None:
+    """A sweep runs its jobs in turn; ranks that something else has started are there for one training.
+
+    Raises:
+        UserError: torchrun or srun has started this process with others.
+    """
+    from medseg.training.ranks import told
+
+    if told(os.environ) is not None:
+        problem = "a sweep is one process, and torchrun or srun has started several"
+        raise UserError("-m", problem, "leave the ranks to medseg (training.devices=N), or start one job")
 
 
 def shared_batch(config: Config) -> list[str]:

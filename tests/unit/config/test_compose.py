@@ -19,6 +19,9 @@ NEEDED = {
     "predict": ["model=m", "input=i", "output=o"],
     "evaluate": ["run=r"],
     "status": ["study=s"],
+    "tune": ["run=r"],
+    "compare": ["runs=[r]"],
+    "sync": ["runs=[r]"],
 }
 
 

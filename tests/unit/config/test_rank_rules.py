@@ -7,6 +7,8 @@ import re
 import pytest
 
 from medseg.config.compose import compose
+from medseg.config.rank_rules import refuse_sweep_of_ranks
+from medseg.errors import UserError
 
 
 def told(*words: str) -> list[str]:
@@ -63,3 +65,12 @@ def test_what_can_work_is_not() -> None:
         == []
     )
     assert told("training.lr_scaling=sqrt", "training.lr_reference_batch=2", "plan.batch_size=8") == []
+
+
+def test_a_sweep_on_ranks_of_torchrun_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    refuse_sweep_of_ranks()
+    for name, value in {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "MASTER_PORT": "1"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    with pytest.raises(UserError, match="-m: a sweep is one process"):
+        refuse_sweep_of_ranks()
