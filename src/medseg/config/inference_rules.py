@@ -28,7 +28,7 @@ def dropout_passes(config: Config) -> list[str]:
 
 
 def finished_run(config: Config) -> list[str]:
-    """Only what a run predicts can be finished: a study's folds chose for each other, files are as they are."""
+    """Only what a run predicts can be finished: folds of a study chose for each other, files stay."""
     if config["run"] is None:
         return ["postprocess: finishes the predictions of a run; leave it out, or add run=FOLDER"]
     if config["missing"] is not None:

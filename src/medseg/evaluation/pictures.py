@@ -52,8 +52,8 @@ class Shown:
 def cases_to_show(rows: Sequence[Row], worst: int) -> list[Shown]:
     """The ``worst`` cases, worst first, then the median case of all, by mean Dice over the labels.
 
-    Where Dice was not computed, the first metric that was and has a good side ranks them. Cases without any number
-    (nothing there, nothing predicted) are not ranked.
+    Where Dice was not computed, the first metric that was and has a good side ranks them. Cases without any
+    number (nothing there, nothing predicted) are not ranked.
     """
     names = {row.metric for row in rows}
     sided = (name for name, metric in METRICS.items() if metric.better in ("higher", "lower"))

@@ -187,7 +187,7 @@ def _bundle_folder(path: Path) -> Path:
     what = "is a model that segments, not a pretrained encoder" if segments else f"has no {ENCODER_MANIFEST}"
     if not path.exists():
         what = "does not exist"
-    fix = "give the run, or its model folder, of a medseg train with a pretraining objective, as objective=simclr"
+    fix = "give the run, or its model folder, of medseg train with a pretraining objective, as simclr"
     raise UserError(OPTION, f"{path} {what}", fix)
 
 
