@@ -2,8 +2,8 @@
 
 A *spec* is plain data: ``{"_target_": "medseg.networks.unet.UNet", "norm": "instance"}``. A *slot* is
 what the part is used for: ``network``, ``fusion``, ``loss``, ``objective``, ``queue`` or ``postprocess``.
-A target is admitted when it is a public class written at the top level of a module of the slot's room, or when
-its package was admitted by name with `allow`, ``MEDSEG_ALLOW`` or ``--allow``. medseg's own parts are
+A target is admitted when it is a public class written at the top level of a module of the slot's room, or
+when its package was admitted by name with `allow`, ``MEDSEG_ALLOW`` or ``--allow``. medseg's own parts are
 read from their source, so checking a spec imports nothing.
 """
 
