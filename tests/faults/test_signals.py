@@ -37,6 +37,15 @@ class Signalling(DiceCE):
 
 STOPPED = 75
 
+LISTENING = """
+import signal, sys
+from medseg.cli import main
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.exit(main(sys.argv[1:]))
+"""
+"""The command line where Ctrl-C counts, which the background jobs of a shell are told to ignore."""
+
 
 @pytest.fixture
 def command(words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -129,17 +138,17 @@ def test_while_nothing_is_trained_work_ends_at_once(
     """The signal comes as soon as the record is there; then the cohort is checked and preprocessed."""
     command = [*words, "id=early", f"data.cache={tmp_path / 'cache'}"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "medseg.cli", *command],
+        [sys.executable, "-c", LISTENING, *command],
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
         env={name: value for name, value in os.environ.items() if not name.startswith("SLURM")},
     )  # fmt: skip
     run = tmp_path / "runs" / "balls" / "early"
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while not (run / "config.yaml").exists():
         assert time.monotonic() < deadline
         time.sleep(0.005)
     process.send_signal(number)
-    _, told = process.communicate(timeout=120)
+    _, told = process.communicate(timeout=600)
     assert process.returncode == (130 if number == signal.SIGINT else STOPPED)
     assert "Traceback" not in told
     assert record_of(run)["status"] == "stopped"

@@ -44,7 +44,7 @@ class CopyPaste(Taught):
         box: float = 0.6667,
         ema_decay: float = 0.99,
         publish_teacher: bool = True,
-        deep_supervision: bool = False,
+        deep_supervision: bool = True,
         decay: float = 0.5,
     ) -> None:
         super().__init__(

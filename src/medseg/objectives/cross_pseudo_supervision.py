@@ -35,7 +35,7 @@ class CrossPseudoSupervision(SemiSupervised):
         weight: float = 0.1,
         ramp_up: float = 0.4,
         confidence: float = 0.0,
-        deep_supervision: bool = False,
+        deep_supervision: bool = True,
         decay: float = 0.5,
     ) -> None:
         super().__init__(loss, weight=weight, ramp_up=ramp_up, deep_supervision=deep_supervision, decay=decay)

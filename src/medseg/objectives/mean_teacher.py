@@ -47,7 +47,7 @@ class MeanTeacher(Taught):
         strength: float = 0.0,
         uncertainty_views: int = 0,
         publish_teacher: bool = True,
-        deep_supervision: bool = False,
+        deep_supervision: bool = True,
         decay: float = 0.5,
     ) -> None:
         super().__init__(

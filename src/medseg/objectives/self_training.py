@@ -27,7 +27,7 @@ class EntropyMinimisation(SemiSupervised):
         *,
         weight: float = 0.1,
         ramp_up: float = 0.4,
-        deep_supervision: bool = False,
+        deep_supervision: bool = True,
         decay: float = 0.5,
     ) -> None:
         super().__init__(loss, weight=weight, ramp_up=ramp_up, deep_supervision=deep_supervision, decay=decay)
@@ -60,7 +60,7 @@ class PseudoLabels(SemiSupervised):
         weight: float = 1.0,
         ramp_up: float = 0.4,
         confidence: float = 0.95,
-        deep_supervision: bool = False,
+        deep_supervision: bool = True,
         decay: float = 0.5,
     ) -> None:
         super().__init__(loss, weight=weight, ramp_up=ramp_up, deep_supervision=deep_supervision, decay=decay)

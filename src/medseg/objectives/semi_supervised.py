@@ -36,7 +36,7 @@ class SemiSupervised(nn.Module, ABC):
         *,
         weight: float = 1.0,
         ramp_up: float = 0.4,
-        deep_supervision: bool = False,
+        deep_supervision: bool = True,
         decay: float = 0.5,
     ) -> None:
         super().__init__()
@@ -112,7 +112,7 @@ class Taught(SemiSupervised):
         ramp_up: float = 0.4,
         ema_decay: float = 0.99,
         publish_teacher: bool = True,
-        deep_supervision: bool = False,
+        deep_supervision: bool = True,
         decay: float = 0.5,
     ) -> None:
         super().__init__(loss, weight=weight, ramp_up=ramp_up, deep_supervision=deep_supervision, decay=decay)

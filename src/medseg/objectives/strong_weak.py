@@ -55,7 +55,7 @@ class StrongWeak(Taught):
         teacher: bool = False,
         ema_decay: float = 0.99,
         publish_teacher: bool = True,
-        deep_supervision: bool = False,
+        deep_supervision: bool = True,
         decay: float = 0.5,
     ) -> None:
         super().__init__(

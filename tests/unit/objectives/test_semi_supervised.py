@@ -149,6 +149,16 @@ def test_the_unlabelled_stream_teaches_and_its_labels_are_never_read(name: str) 
     assert not torch.allclose(gradients[0], gradients[2])
 
 
+def test_the_labelled_loss_is_by_default_that_of_the_supervised_control() -> None:
+    """Else a gain, or a loss, would be that of deep supervision."""
+    control = yaml.safe_load((FOLDER / "supervised.yaml").read_text())
+    for name in NAMES:
+        spec = yaml.safe_load((FOLDER / f"{name}.yaml").read_text())
+        assert {key: spec[key] for key in ("deep_supervision", "decay")} == {
+            key: control[key] for key in ("deep_supervision", "decay")
+        }, name
+
+
 def test_mean_teacher_by_hand() -> None:
     network, given = Small(), streams()
     objective = MeanTeacher(DiceCE(CLASSES), noise=0.0, weight=3.0, ramp_up=0.0)
@@ -215,7 +225,7 @@ def test_the_teacher_follows_real_steps_alone_and_is_published() -> None:
 
 def test_two_networks_differ_and_teach_each_other() -> None:
     network, given = Small(), streams()
-    objective = CrossPseudoSupervision(DiceCE(CLASSES), weight=2.0, ramp_up=0.0)
+    objective = CrossPseudoSupervision(DiceCE(CLASSES), weight=2.0, ramp_up=0.0, deep_supervision=False)
     torch.manual_seed(3)
     objective.attach(network)
     assert not torch.equal(objective.second.first.weight, network.first.weight)
