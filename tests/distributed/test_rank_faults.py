@@ -24,7 +24,11 @@ SOON = 60.0
     [
         ("kill", r"rank 1 has died without a word.* at step 3 on cases case_\d\d"),
         ("nan", r"step 3: the loss is nan on cases case_\d\d"),
-        ("raise", r"rank 1 failed: RuntimeError: the disk is on fire at step 3 on cases case_\d\d"),
+        pytest.param(
+            "raise",
+            r"rank 1 failed: RuntimeError: the disk is on fire at step 3 on cases case_\d\d",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_one_broken_rank_ends_all_and_the_run_goes_on(

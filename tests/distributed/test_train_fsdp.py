@@ -14,7 +14,11 @@ from .ranked import kill_after, run
 
 
 @pytest.mark.parametrize(
-    "extra", [[], ["objective=mean_teacher", "split.labelled=4"]], ids=["plain", "teacher"]
+    "extra",
+    [
+        pytest.param([], id="plain"),
+        pytest.param(["objective=mean_teacher", "split.labelled=4"], id="teacher", marks=pytest.mark.slow),
+    ],
 )
 def test_shards_train_as_whole_networks_and_resume(
     forks: Forks, words: list[str], tmp_path: Path, extra: list[str]

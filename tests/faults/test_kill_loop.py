@@ -64,7 +64,7 @@ def last_step(run: Path) -> int:
 
 
 @pytest.mark.parametrize("kills", TRAININGS)
-@pytest.mark.parametrize("objective", ["supervised", "mean_teacher"])
+@pytest.mark.parametrize("objective", ["supervised", pytest.param("mean_teacher", marks=pytest.mark.slow)])
 def test_training(
     forks: Forks, words: list[str], tmp_path: Path, elsewhere: dict[str, str], objective: str, kills: int
 ) -> None:
