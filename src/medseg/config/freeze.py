@@ -7,6 +7,9 @@ from typing import Any
 
 from medseg.files import value_hash
 
+ORDERED = frozenset({"labels", "regions"})
+"""Keys whose own keys stay as given: classes are numbered in this order, and regions go from outside in."""
+
 
 def frozen(config: Mapping[str, Any]) -> dict[str, Any]:
     """A deep copy in a canonical order: the same choices give the same text, however they were made."""
@@ -15,9 +18,10 @@ def frozen(config: Mapping[str, Any]) -> dict[str, Any]:
     return plain
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, ordered: bool = False) -> Any:
     if isinstance(value, Mapping):
-        return {str(key): _plain(value[key]) for key in sorted(value, key=str)}
+        keys = list(value) if ordered else sorted(value, key=str)
+        return {str(key): _plain(value[key], ordered=str(key) in ORDERED) for key in keys}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     return value
