@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import locale
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,3 +19,11 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no public data sets at {folder} (set MEDSEG_SHARED_DATA)")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def own_locale() -> Iterator[None]:
+    """ITK's DICOM writer, which tests use and medseg does not, leaves the C locale (ASCII files) behind."""
+    before = locale.setlocale(locale.LC_ALL)
+    yield
+    locale.setlocale(locale.LC_ALL, before)

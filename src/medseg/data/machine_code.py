@@ -32,6 +32,11 @@ def inner(function: _Function) -> _Function:
     return cast(_Function, register_jitable(forceinline=True, **_OPTIONS)(function))
 
 
+def rare(function: _Function) -> _Function:
+    """Marks a function that kernels seldom call, and that would only make their loops longer."""
+    return cast(_Function, register_jitable(**_OPTIONS)(function))
+
+
 class _Kernel:
     """A function that is compiled for the types of its first call."""
 

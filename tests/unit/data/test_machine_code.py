@@ -1,4 +1,4 @@
-"""Where machine code of evaluation's kernels is kept, and that a cache which cannot be used does no harm."""
+"""Where machine code is kept, and that a cache which cannot be used does no harm."""
 
 from __future__ import annotations
 

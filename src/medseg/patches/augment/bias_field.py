@@ -40,8 +40,8 @@ def apply(image: NDArray[np.float32], bias: BiasField) -> None:
 
     Normalised images have negative values, so zero is no darkness.
     """
+    from medseg.data.machine_code import compiled
     from medseg.patches.augment.intensity_kernels import multiply_field
-    from medseg.patches.augment.machine_code import compiled
 
     shape = (*(1,) * (4 - image.ndim), *image.shape[1:])  # an image is a volume of one plane
     x, y, z = (_powers(n) for n in shape)

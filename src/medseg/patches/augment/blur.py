@@ -36,8 +36,8 @@ def draw(
 
 def apply(image: NDArray[np.float32], blur: Blur) -> None:
     """Blurs ``(M, *S)``, in place; the border is repeated."""
+    from medseg.data.machine_code import compiled
     from medseg.patches.augment.line_kernels import TILE, smooth, smooth_rows
-    from medseg.patches.augment.machine_code import compiled
 
     for channel, sigma in zip(blur.channels, blur.sigma, strict=True):
         half = _half(sigma)

@@ -32,8 +32,8 @@ def draw(
 
 def apply(image: NDArray[np.float32], contrast: Contrast) -> None:
     """Stretches ``(M, *S)``, in place."""
+    from medseg.data.machine_code import compiled
     from medseg.patches.augment.intensity_kernels import LANES, stretch
-    from medseg.patches.augment.machine_code import compiled
 
     lanes, real = np.empty(4 * LANES, np.float32), np.float32
     for channel, factor in zip(contrast.channels, contrast.factor, strict=True):

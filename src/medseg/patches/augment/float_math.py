@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from medseg.data.machine_code import inner
 from medseg.patches.augment.lanes import bits_of, float_of
-from medseg.patches.augment.machine_code import inner
 
 _F = np.float32
 _ONE, _HALF = _F(1), _F(0.5)

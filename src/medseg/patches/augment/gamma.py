@@ -34,8 +34,8 @@ def draw(
 
 def apply(image: NDArray[np.float32], gamma: Gamma) -> None:
     """Bends the values of ``(M, *S)``, in place; mean and standard deviation stay as they were."""
+    from medseg.data.machine_code import compiled
     from medseg.patches.augment.intensity_kernels import LANES, power, stretch
-    from medseg.patches.augment.machine_code import compiled
 
     lanes, real = np.empty(4 * LANES, np.float32), np.float32
     for channel, exponent in zip(gamma.channels, gamma.exponent, strict=True):

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from medseg.data.machine_code import inner
 from medseg.patches.augment.float_math import exp, exp2, log2
 from medseg.patches.augment.kernel_types import Array
-from medseg.patches.augment.machine_code import inner
 
 LANES = 64
 _BLOCK = 64 * LANES

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from medseg.data.machine_code import inner, rare
 from medseg.patches.augment.kernel_types import Array, Case, Patch, Row, Scratch, Steps
 from medseg.patches.augment.lanes import LANES, majority, one_code, pair
-from medseg.patches.augment.machine_code import inner, rare
 
 
 @rare

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from medseg.data.machine_code import inner
 from medseg.patches.augment.kernel_types import Array
-from medseg.patches.augment.machine_code import inner
 
 TILE = 512
 """Lines side by side."""

@@ -39,8 +39,8 @@ def apply(image: NDArray[np.float32], low: LowResolution) -> None:
     Both are separable and linear, so each axis goes down and up again by one weighted sum of two lines,
     and the small image is never made.
     """
+    from medseg.data.machine_code import compiled
     from medseg.patches.augment.line_kernels import TILE, mix, mix_rows
-    from medseg.patches.augment.machine_code import compiled
 
     for channel, kept in zip(low.channels, low.kept, strict=True):
         volume = image[channel]

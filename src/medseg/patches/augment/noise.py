@@ -30,7 +30,7 @@ def draw(rng: np.random.Generator, settings: AugmentationSettings, channels: Seq
 
 def apply(image: NDArray[np.float32], noise: Noise) -> None:
     """Adds it to ``(M, *S)``, in place."""
-    from medseg.patches.augment.machine_code import compiled
+    from medseg.data.machine_code import compiled
     from medseg.patches.augment.noise_kernels import WORDS, add_noise
 
     block, std, seed = np.empty(WORDS, np.float32), np.float32(noise.std), np.uint64(noise.seed)

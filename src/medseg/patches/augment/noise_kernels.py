@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from medseg.data.machine_code import inner
 from medseg.patches.augment.float_math import log, sine_and_cosine
 from medseg.patches.augment.kernel_types import Array
-from medseg.patches.augment.machine_code import inner
 
 WORDS = 128
 """Normals per block of counts."""

@@ -59,8 +59,8 @@ def _powers(heights: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def apply(image: NDArray[np.float32], remap: Remap) -> None:
     """Sends ``(M, *S)`` through the curves, in place; mean and standard deviation stay about as they were."""
+    from medseg.data.machine_code import compiled
     from medseg.patches.augment.intensity_kernels import LANES, stretch
-    from medseg.patches.augment.machine_code import compiled
 
     lanes, real = np.empty(4 * LANES, np.float32), np.float32
     for channel, curve in zip(remap.channels, remap.coefficients, strict=True):

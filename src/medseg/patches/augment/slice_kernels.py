@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from medseg.data.machine_code import inner, rare
 from medseg.patches.augment.kernel_types import Array, Bending, Case, Patch, Row, Scratch
 from medseg.patches.augment.label_kernels import vote
-from medseg.patches.augment.machine_code import inner, rare
 from medseg.patches.augment.volume_kernels import bend_plane, bend_row
 
 

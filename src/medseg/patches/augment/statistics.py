@@ -22,8 +22,8 @@ def statistics(values: NDArray[np.float32], lanes: NDArray[np.float32]) -> tuple
     Sums are taken around the first voxel. Where that is many standard deviations from the mean they
     cancel, and are taken once more around the mean.
     """
+    from medseg.data.machine_code import compiled
     from medseg.patches.augment.intensity_kernels import moments
-    from medseg.patches.augment.machine_code import compiled
 
     first: Any = values[0]
     low, high, mean, std = compiled(moments)(values, first, lanes)

@@ -81,8 +81,8 @@ def apply(image: NDArray[np.float32], synthesis: Synthesis, label: NDArray[np.ui
     Mean and standard deviation stay about as they were, as normalisation has left them. An image that is
     constant stays as it is.
     """
+    from medseg.data.machine_code import compiled
     from medseg.patches.augment.intensity_kernels import LANES, stretch
-    from medseg.patches.augment.machine_code import compiled
 
     lanes, real = np.empty(4 * LANES, np.float32), np.float32
     for row, channel in enumerate(synthesis.channels):

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from medseg.data.machine_code import inner, rare
 from medseg.patches.augment.kernel_types import Array, Bending, Case, Patch, Row, Scratch, Steps
 from medseg.patches.augment.label_kernels import corner_weights, label_run, vote
 from medseg.patches.augment.lanes import LANES, interpolate
-from medseg.patches.augment.machine_code import inner, rare
 
 _BEYOND = -2
 """Instead of an index: all corners of a cell are outside the source; -1 means some of them."""

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from medseg.data.machine_code import compiled
 from medseg.patches.augment import bspline
 from medseg.patches.augment.kernel_types import Bending, Case, Patch, Row, Scratch
-from medseg.patches.augment.machine_code import compiled
 from medseg.patches.augment.slice_kernels import warp_slices
 from medseg.patches.augment.spatial import Elastic, Rules, Source, Spatial, Target
 from medseg.patches.augment.volume_kernels import warp_volume

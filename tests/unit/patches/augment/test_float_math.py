@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from medseg.data.machine_code import compiled
 from medseg.patches.augment import float_math
-from medseg.patches.augment.machine_code import compiled
 
 
 def _exp2(x: Any, out: Any) -> None:

@@ -10,8 +10,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
+from medseg.data.machine_code import compiled
 from medseg.patches.augment import noise
-from medseg.patches.augment.machine_code import compiled
 from medseg.patches.augment.noise_kernels import philox
 
 
