@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 import random
-from functools import cache
 from typing import Any
 
 import pytest
@@ -17,7 +16,9 @@ from medseg.config.check import bind, config_problems
 from medseg.config.compose import compose
 from medseg.config.folders import groups, options, read_root
 from medseg.config.verbs import VERBS
-from medseg.targets import SLOTS, constants
+from medseg.targets import SLOTS
+
+from .choices import chosen, composed, facts_of
 
 PARTS = ("network", "fusion", "loss", "objective", "queue")
 TRAIN = [(group, option) for group in read_root("train").defaults for option in options(group)]
@@ -37,29 +38,10 @@ WRITTEN = sorted({*SETTINGS} & {*groups()} - {"data"})  # a preset of data says 
 CELLS = list(itertools.product(*(options(group) for group in ("network", "fusion"))))
 
 
-@cache
-def chosen(group: str, option: str) -> dict[str, Any]:
-    """The configuration of ``train``, or of a verb with the group, with one choice other than the default."""
-    verb = next(verb for verb in ("train", *VERBS) if group in read_root(verb).defaults)
-    return compose(verb, [f"{group}={option}"]).config
-
-
 def cell(parts: tuple[str, ...], dims: int) -> dict[str, Any]:
-    """The configuration that these choices compose to; groups do not touch each other."""
-    base = dict(compose_default())
-    for group, option in zip(PARTS, parts, strict=True):
-        base[group] = chosen(group, option)[group]
+    """The configuration that these choices compose to."""
+    base = composed(dict(zip(PARTS, parts, strict=True)))
     return base | {"plan": {**base["plan"], "spatial_dims": dims}}
-
-
-def facts_of(group: str, option: str) -> dict[str, Any]:
-    """The constants of a part."""
-    return constants(chosen(group, option)[group]["_target_"])
-
-
-@cache
-def compose_default() -> dict[str, Any]:
-    return compose("train").config
 
 
 def company(group: str, option: str) -> list[str]:
@@ -84,9 +66,9 @@ def drops_features(objective: str) -> bool:
 
 @pytest.mark.parametrize(("group", "option"), TRAIN, ids=[f"{g}={o}" for g, o in TRAIN])
 def test_each_choice_alone_is_accepted(group: str, option: str) -> None:
-    composed = compose("train", [f"{group}={option}", *company(group, option)])
-    assert composed.problems == ()
-    assert bind("train", composed.config)
+    found = compose("train", [f"{group}={option}", *company(group, option)])
+    assert found.problems == ()
+    assert bind("train", found.config)
 
 
 def test_every_group_belongs_to_a_verb() -> None:
@@ -125,9 +107,9 @@ def test_cells_compose_to_what_their_choices_say() -> None:
     """A seeded sample of the grid through Hydra itself."""
     for parts in random.Random(0).sample(GRID, min(8, len(GRID))):
         words = [f"{group}={option}" for group, option in zip(PARTS, parts, strict=True)]
-        composed = compose("train", [*words, "plan.spatial_dims=3"])
-        assert composed.config == cell(parts, 3)
-        assert list(composed.problems) == config_problems("train", cell(parts, 3))
+        found = compose("train", [*words, "plan.spatial_dims=3"])
+        assert found.config == cell(parts, 3)
+        assert list(found.problems) == config_problems("train", cell(parts, 3))
 
 
 @pytest.mark.parametrize("slot", sorted(SLOTS))
@@ -152,10 +134,10 @@ def test_every_field_of_the_settings_is_written_in_its_files(group: str) -> None
 
 def test_every_network_and_objective_publishes_its_constants() -> None:
     for name in options("network"):
-        facts = constants(chosen("network", name)["network"]["_target_"])
+        facts = facts_of("network", name)
         assert isinstance(facts["MODULAR"], bool)
         assert {*facts["DIMS"]} <= {2, 3}
     for name in options("objective"):
-        facts = constants(chosen("objective", name)["objective"]["_target_"])
+        facts = facts_of("objective", name)
         assert {*facts["STREAMS"]} <= {"labelled", "unlabelled"}
         assert isinstance(facts["DEEP_SUPERVISION"], bool)

@@ -9,22 +9,22 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import cache
 from typing import Any
 
 import pytest
 import torch
 
 from medseg.config.check import bind, config_problems
-from medseg.config.compose import compose
 from medseg.config.folders import options
 from medseg.contracts import Batch, Labels, Progress
 from medseg.data.plan import Plan
 from medseg.inference.assemble import assemble_encoding, assemble_network
-from medseg.targets import build, constants
+from medseg.targets import build
 from medseg.training.finetuning import Stages
 from medseg.training.optimizers import build_optimizer
 from medseg.training.settings import FinetuningSettings
+
+from .choices import chosen, composed, facts_of
 
 LABELS = Labels(("a", "b"), ((1,), (2,)))
 TINY = {
@@ -42,17 +42,6 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-@cache
-def chosen(group: str, option: str) -> dict[str, Any]:
-    """The spec of a choice."""
-    spec: dict[str, Any] = compose("train", [f"{group}={option}"]).config[group]
-    return spec
-
-
-def facts_of(group: str, option: str) -> dict[str, Any]:
-    return constants(chosen(group, option)["_target_"])
-
-
 def objective_for(network: str) -> str:
     """The first that trains such a network on labels alone."""
     finds = facts_of("network", network).get("INSTANCES", False)
@@ -65,15 +54,13 @@ def objective_for(network: str) -> str:
 
 
 def configuration(network: str, fusion: str) -> dict[str, Any]:
-    words = [f"network={network}", f"fusion={fusion}", f"objective={objective_for(network)}"]
-    config: dict[str, Any] = compose("train", words).config
-    return config
+    return composed({"network": network, "fusion": fusion, "objective": objective_for(network)})
 
 
 def of_one_class() -> list[str]:
     seen: dict[str, str] = {}
     for name in options("network"):
-        seen.setdefault(chosen("network", name)["_target_"], name)
+        seen.setdefault(chosen("network", name)["network"]["_target_"], name)
     return list(seen.values())
 
 
@@ -156,7 +143,7 @@ PRETRAINED = [
     if facts_of("objective", objective).get("PRETRAINS", False)
     for pair in PAIRS
     if not config_problems(
-        "train", configuration(*pair) | {"objective": dict(chosen("objective", objective))}
+        "train", configuration(*pair) | {"objective": chosen("objective", objective)["objective"]}
     )
 ]
 
@@ -184,7 +171,9 @@ def test_a_step_without_labels_moves_the_encoder(name: str, network: str, fusion
     config, plan = configuration(network, fusion), make_plan(network)
     spec = {key: TINY.get(key, value) for key, value in config["network"].items()}
     torch.manual_seed(0)
-    objective: Any = build(chosen("objective", name), "objective", build(config["loss"], "loss", LABELS))
+    objective: Any = build(
+        chosen("objective", name)["objective"], "objective", build(config["loss"], "loss", LABELS)
+    )
     encoding = assemble_encoding(spec, config["fusion"], plan, LABELS).train()
     objective.attach(encoding)
     stages = Stages(encoding, FinetuningSettings())

@@ -113,11 +113,19 @@ def _told(line: str, lines: Sequence[str]) -> bool:
 
 def _load(loader: ConfigLoaderImpl, verb: str, overrides: Overrides) -> tuple[DictConfig, list[str]]:
     """Composes with every override that can be applied; a line for each that cannot."""
+    try:
+        return _once(loader, verb, overrides.lines), []
+    except _REFUSALS:
+        kept, refused = _applicable(loader, verb, overrides.lines)
+        return _once(loader, verb, kept), refused
+
+
+def _applicable(loader: ConfigLoaderImpl, verb: str, overrides: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The overrides that can be applied, found by halving, and what is told of each other one."""
     kept: list[str] = []
     refused: list[str] = []
 
     def apply(lines: Sequence[str]) -> None:
-        """Keeps what can be applied, halving until what cannot stands alone."""
         try:
             _once(loader, verb, [*kept, *lines])
         except _REFUSALS as error:
@@ -131,8 +139,8 @@ def _load(loader: ConfigLoaderImpl, verb: str, overrides: Overrides) -> tuple[Di
         else:
             kept.extend(lines)
 
-    apply(overrides.lines)
-    return _once(loader, verb, kept), refused
+    apply(overrides)
+    return kept, refused
 
 
 def _once(loader: ConfigLoaderImpl, verb: str, lines: Sequence[str]) -> DictConfig:
