@@ -15,6 +15,8 @@ import pytest
 
 from smoke.conftest import balls, cache, words  # noqa: F401
 
+from .stopping import SIGNALLING_LOSS
+
 
 class Forks:
     """`medseg` in forked processes, see `fork_server.py`."""
@@ -87,3 +89,18 @@ def elsewhere(tmp_path: Path) -> Iterator[dict[str, str]]:
     folder = tempfile.mkdtemp(dir=memory)
     yield {"TMPDIR": folder}
     shutil.rmtree(folder)
+
+
+@pytest.fixture
+def command(words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:  # noqa: F811
+    """A training of 6 steps, 3 to an epoch, in this process, without deep supervision: a call per step."""
+    (tmp_path / "signalling.py").write_text(SIGNALLING_LOSS)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("MEDSEG_ALLOW", "signalling")
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    kept = [word for word in words if not word.startswith(("training.epoch_steps", "training.validation_p"))]
+    return [
+        *kept, "training.epoch_steps=3", "training.validation_patches=0", "training.threads=1",
+        "objective.deep_supervision=false", "loss._target_=signalling.Signalling",
+        "evaluation.metrics=[surface_dice]", "evaluation.bootstrap=20",
+    ]  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -15,27 +14,7 @@ import pytest
 from medseg.cli import main
 from smoke.running import numbers, same, weights
 
-SIGNALLING_LOSS = """
-import os, signal
-
-from medseg.losses.dice_ce import DiceCE
-
-calls = 0
-
-
-class Signalling(DiceCE):
-    def compare(self, target):
-        global calls
-        calls += 1
-        for order in os.environ.get("SIGNALS_AT", "").split():
-            call, name = order.split(":")
-            if calls == int(call):
-                os.kill(os.getpid(), getattr(signal, name))
-        return super().compare(target)
-"""
-"""A part of the user's own; it signals its own process at the calls that SIGNALS_AT names."""
-
-STOPPED = 75
+from .stopping import STOPPED, record_of, train
 
 LISTENING = """
 import signal, sys
@@ -45,33 +24,6 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.exit(main(sys.argv[1:]))
 """
 """The command line where Ctrl-C counts, which the background jobs of a shell are told to ignore."""
-
-
-@pytest.fixture
-def command(words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """A training of 6 steps, 3 to an epoch, in this process, without deep supervision: a call per step."""
-    (tmp_path / "signalling.py").write_text(SIGNALLING_LOSS)
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setenv("MEDSEG_ALLOW", "signalling")
-    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
-    kept = [word for word in words if not word.startswith(("training.epoch_steps", "training.validation_p"))]
-    return [
-        *kept, "training.epoch_steps=3", "training.validation_patches=0", "training.threads=1",
-        "objective.deep_supervision=false", "loss._target_=signalling.Signalling",
-        "evaluation.metrics=[surface_dice]", "evaluation.bootstrap=20",
-    ]  # fmt: skip
-
-
-def train(command: list[str], monkeypatch: pytest.MonkeyPatch, name: str, signals: str = "") -> int:
-    import signalling  # type: ignore[import-not-found]
-
-    signalling.calls = 0
-    monkeypatch.setenv("SIGNALS_AT", signals)
-    return main([*command, f"id={name}"])
-
-
-def record_of(run: Path) -> dict[str, object]:
-    return dict(json.loads((run / "record.json").read_text()))
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])

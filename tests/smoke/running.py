@@ -24,6 +24,17 @@ def same(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> bool:
     return left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)
 
 
+def checkpoint(run: Path) -> dict[str, torch.Tensor]:
+    """All tensors of the newest checkpoint: network, teacher and optimizer."""
+    newest = max((run / "checkpoints").glob("*.ckpt"))
+    state = torch.load(newest, weights_only=True, map_location="cpu")
+    found = dict(state["state_dict"])
+    for place, kept in enumerate(state["optimizer_states"]):
+        for key, values in kept["state"].items():
+            found |= {f"{place}.{key}.{name}": torch.as_tensor(value) for name, value in values.items()}
+    return found
+
+
 def numbers(run: Path) -> list[tuple[int, str, float | None]]:
     """Every logged number; of a timing only that it is there, as no two runs take the same time."""
     rows = read_metrics(run / "metrics.csv")

@@ -11,18 +11,7 @@ from safetensors.torch import load_file
 
 from medseg.cli import main
 
-from .running import kill_at, numbers, same, started, weights
-
-
-def checkpoint(run: Path) -> dict[str, torch.Tensor]:
-    """All tensors of the newest checkpoint: network, teacher and optimizer."""
-    newest = max((run / "checkpoints").glob("*.ckpt"))
-    state = torch.load(newest, weights_only=True, map_location="cpu")
-    found = dict(state["state_dict"])
-    for place, kept in enumerate(state["optimizer_states"]):
-        for key, values in kept["state"].items():
-            found |= {f"{place}.{key}.{name}": torch.as_tensor(value) for name, value in values.items()}
-    return found
+from .running import checkpoint, kill_at, numbers, same, started, weights
 
 
 def test_a_killed_mean_teacher_goes_on_to_the_same_bits(words: list[str], tmp_path: Path) -> None:
