@@ -182,15 +182,20 @@ class CompareRoot:
 
 @dataclass(frozen=True)
 class SyncRoot:
-    """Root keys of ``sync``: run folders or studies, and where their W&B runs go."""
+    """Root keys of ``sync``: run folders or studies, where their W&B runs go, and whether a report does."""
 
     runs: list[str]
+    report: bool = False
     entity: str | None = None
     project: str | None = None
 
     def problems(self) -> list[str]:
         """One line per value that cannot be used."""
-        return [] if self.runs else ["runs: there is nothing to send; write medseg sync FOLDER ..."]
+        if not self.runs:
+            return ["runs: there is nothing to send; write medseg sync FOLDER ..."]
+        if self.report and len(self.runs) > 1:
+            return ["report: a report is of one study; give one folder, as runs/NAME"]
+        return []
 
 
 @dataclass(frozen=True)
