@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from faults.conftest import Forks
-from smoke.running import numbers, same, weights
+from smoke.running import checkpoint, numbers, same, weights
 
 from .ranked import kill_after, now, record, run, told
 
@@ -60,6 +60,20 @@ def test_killed_ranks_go_on_to_the_same_bits_and_others_to_the_same_stream(
     assert "the ranks were 2 and are 1: the same samples, sums of other last bits" in told(forks, since)
     left, right = weights(runs / "whole"), weights(runs / "fewer")
     assert all(torch.allclose(left[name], right[name], rtol=0.05, atol=5e-3) for name in left)
+
+
+def test_killed_ranks_of_a_mean_teacher_go_on_to_the_same_bits(
+    forks: Forks, words: list[str], runs: Path
+) -> None:
+    """Student, teacher and optimizer, from both streams."""
+    few = [*words, "objective=mean_teacher", "split.labelled=3"]
+    assert run(forks, [*few, "id=whole"], 2) == [0, 0]
+    kill_after(forks, [*few, "id=killed"], 2, runs / "killed", 2)
+    assert not (runs / "killed" / "model").exists()
+    assert run(forks, [*few, "id=killed"], 2) == [0, 0]
+    assert same(weights(runs / "whole"), weights(runs / "killed"))
+    assert same(checkpoint(runs / "whole"), checkpoint(runs / "killed"))
+    assert numbers(runs / "whole") == numbers(runs / "killed")
 
 
 def test_stages_are_frozen_and_freed_on_two_ranks_as_on_one(
