@@ -91,6 +91,15 @@ class PredictRoot:
     output: str
     unseen: list[str] = field(default_factory=list)
     shard: str | None = None
+    workers: int = 1
+
+    def problems(self) -> list[str]:
+        """One line per value that cannot be used."""
+        if self.workers < 1:
+            return [f"workers: {self.workers} is too few; use 1 or more"]
+        if self.workers > 1 and self.shard is not None:
+            return ["workers: a share is predicted by one process; leave out shard or workers"]
+        return []
 
 
 TUNABLE = ("threshold", "dense_crf", "largest_component", "minimum_size", "fill_holes")

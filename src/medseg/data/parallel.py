@@ -67,7 +67,7 @@ def _all(
 
 
 def for_each(
-    function: Callable[[Item], Result], items: Sequence[Item], workers: int, title: str
+    function: Callable[[Item], Result], items: Sequence[Item], workers: int, title: str, enough: int = 4
 ) -> list[Result]:
     """The results in the order of ``items``.
 
@@ -76,13 +76,13 @@ def for_each(
         items: what to call it with, one by one.
         workers: processes; 0 and 1 stay in this one.
         title: of the progress bar, which is shown on a terminal only.
+        enough: items that repay the start of a process, which costs seconds.
 
     Raises:
         Problems: every `UserError` that a call raised, one line each, and every item whose process was
             killed also when it had one of its own.
     """
-    # Starting processes costs seconds, which a handful of cases does not repay.
-    processes = max(1, min(workers, len(items) // 4))
+    processes = max(1, min(workers, len(items) // enough))
     done = _all(function, items, processes)
     results: dict[int, Result] = {}
     problems: list[str] = []

@@ -33,6 +33,8 @@ def predict_folder(
     unseen: Sequence[str] = (),
     postprocess: Sequence[Spec] | None = None,
     shard: Shard | None = None,
+    *,
+    bar: bool = True,
 ) -> dict[str, Path]:
     """Predicts every case found in ``input``; a case that fails costs one line and the others go on.
 
@@ -48,6 +50,7 @@ def predict_folder(
         unseen: names of modalities in ``input`` that the models were never shown; they must take any.
         postprocess: specs to finish with; ``None`` for what the models say themselves.
         shard: the share of the cases to predict; other processes may predict others into ``output``.
+        bar: whether a terminal shows how far it is.
 
     Returns:
         Case id -> the label map.
@@ -64,7 +67,7 @@ def predict_folder(
     cases, lines = find_cases(Path(input), (*modalities, *unseen), Path(output))
     cases = cases if shard is None else shard.among(cases)
     return _predict(
-        model, cases, Path(output), settings, lines, replace_other=settings.overwrite, unseen=unseen
+        model, cases, Path(output), settings, lines, replace_other=settings.overwrite, unseen=unseen, bar=bar
     )
 
 
@@ -118,6 +121,7 @@ def _predict(
     replace_other: bool,
     without: bool = False,
     unseen: Sequence[str] = (),
+    bar: bool = True,
 ) -> dict[str, Path]:
     writer = CaseWriter(model, settings, unseen)
     modalities = writer.modalities
@@ -140,7 +144,7 @@ def _predict(
         due, unreadable = _due(usable, targets, receipt, writer)
         found += unreadable
     ahead = 0 if writer.on_cpu else 1  # a CPU would only read slower
-    for case, inputs in _shown(_read_ahead(writer.read, due, ahead), len(due)):
+    for case, inputs in _shown(_read_ahead(writer.read, due, ahead), len(due) * bar):
         found += _write(writer, case, inputs, targets[case.id], receipt)
     if found:
         raise Problems(found)

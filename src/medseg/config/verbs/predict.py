@@ -9,6 +9,7 @@ from rich.console import Console
 
 from medseg.data.shard import Shard
 from medseg.errors import UserError
+from medseg.inference.at_once import predict_at_once
 from medseg.inference.manifest import ENCODER_MANIFEST, MANIFEST
 from medseg.inference.predict import predict_folder
 from medseg.inference.settings import InferenceSettings
@@ -22,12 +23,16 @@ def predict(
     inference: InferenceSettings,
     postprocess: dict[str, Any] | None = None,
     shard: str | None = None,
+    workers: int = 1,
 ) -> None:
     """Predicts every case in ``input`` with one model, or the mean of several."""
     steps = None if postprocess is None else [postprocess]
     models = [_bundle(Path(name)) for name in ([model] if isinstance(model, str) else model)]
-    share = None if shard is None else Shard.read(shard)
-    written = predict_folder(models, Path(input), Path(output), inference, unseen, steps, share)
+    what = (models, Path(input), Path(output), inference, unseen, steps)
+    if workers > 1:
+        written = predict_at_once(*what, workers)
+    else:
+        written = predict_folder(*what, None if shard is None else Shard.read(shard))
     Console(highlight=False, markup=False, soft_wrap=True).print(f"{len(written)} predictions in {output}")
 
 
