@@ -26,11 +26,6 @@ class SeenPatients:
         salt = secrets.token_hex(16)
         return cls(salt, frozenset(_digest(salt, patient) for patient in patients))
 
-    @classmethod
-    def nobody(cls) -> SeenPatients:
-        """No patient at all."""
-        return cls("", frozenset())
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""
         return {"salt": self.salt, "hashes": sorted(self.hashes)}
