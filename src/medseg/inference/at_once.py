@@ -32,22 +32,10 @@ def predict_at_once(
         Problems: as `predict_folder`, and where a process is killed twice.
     """
     shares = [Shard(number, workers) for number in range(workers)]
-    share = partial(_predicted, models, input, output, settings, unseen, postprocess)
+    share = partial(predict_folder, models, input, output, settings, unseen, postprocess, bar=False)
     try:
         parts = for_each(share, shares, workers, "predicting", enough=1)
     except Problems as problems:
         # What is wrong with the folder itself is said by every share.
         raise Problems(dict.fromkeys(line for told in problems.lines for line in told.splitlines())) from None
     return {case: path for part in parts for case, path in part.items()}
-
-
-def _predicted(
-    models: Sequence[Path],
-    input: Path,
-    output: Path,
-    settings: InferenceSettings,
-    unseen: Sequence[str],
-    postprocess: Sequence[Spec] | None,
-    shard: Shard,
-) -> dict[str, Path]:
-    return predict_folder(models, input, output, settings, unseen, postprocess, shard, bar=False)
