@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from medseg.errors import UserError
 from medseg.tracking.run_table import facts
 from medseg.tracking.settings import TrackingSettings
+from medseg.tracking.sync import offline_runs
 from medseg.tracking.wandb_runs import RECORD, SCORES
 from medseg.tracking.weights_and_biases import Pseudonyms, private_settings
 
@@ -48,7 +49,7 @@ def send_scores(
     part: str,
     rows: Sequence[CaseValue],
 ) -> None:
-    """Adds the scores of one part to the run that its training made; the run's folder keeps them offline.
+    """Adds the scores of one part to the run that its training made; kept in the folder where that one is.
 
     Neither case nor patient nor centre is sent: a case has the pseudonym of the pictures.
 
@@ -92,7 +93,7 @@ def _send(
         resume="allow",
         group=record["name"],
         dir=str(folder),
-        mode="offline" if settings.wandb == "offline" else "online",
+        mode="offline" if settings.wandb == "offline" or _kept(folder) else "online",
         settings=private_settings(system_metrics=False),
     )
     columns, data = case_table(rows, Pseudonyms(folder / "pseudonym-salt.txt"))
@@ -100,6 +101,11 @@ def _send(
     table = {f"{SCORES}{part}/cases": wandb.Table(columns=columns, data=data)}
     run.summary.update(summary_of(record) | table)
     run.finish()
+
+
+def _kept(folder: Path) -> bool:
+    """Whether the training could not be sent and waits for `medseg sync`; its scores then wait with it."""
+    return any(not run.sent for run in offline_runs([folder]))
 
 
 def summary_of(record: Mapping[str, Any]) -> dict[str, Any]:
