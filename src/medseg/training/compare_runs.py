@@ -25,7 +25,7 @@ from medseg.evaluation.raters import rater_rows
 from medseg.evaluation.settings import EvaluationSettings
 from medseg.evaluation.summary import Receipt
 from medseg.evaluation.table import plural
-from medseg.training.method_names import Settings, method_settings, name_of, reference_of
+from medseg.training.method_names import Settings, method_settings, name_of, reference_of, unknown_to_some
 from medseg.training.scored_runs import (
     ScoredRun,
     find_runs,
@@ -81,6 +81,8 @@ def compare_runs(asked: Asked, command: str = "") -> Compared:
         notes.append(
             f"Runs of a method also differ in {', '.join(pooled)}; that counts as noise of training."
         )
+    if unknown := unknown_to_some([r.config for r in runs], [r.overrides for r in runs]):
+        notes.append(f"Made before there were some settings, which count as equal: {', '.join(unknown)}.")
     found = compare(methods, asked.metrics, asked.rules, _reference(methods, asked.against))
     rater, why = _rater(asked, runs, methods)
     notes += [why] if why else []

@@ -77,6 +77,19 @@ def _differing(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return [key for key in keys if len({repr(row.get(key, ABSENT)) for row in rows}) > 1]
 
 
+def unknown_to_some(configs: Sequence[Mapping[str, Any]], overrides: Sequence[Sequence[str]]) -> list[str]:
+    """The settings that only some runs of a choice have: the others were made before there were any."""
+    rows = with_choices(configs, overrides)
+    found = dict.fromkeys(key for row in rows for key in row if "." in key and not _under(key, NO_METHOD))
+    groups = {key: key.partition(".")[0] for key in found}
+    having = {key: {row.get(groups[key]) for row in rows if key in row} for key in found}
+    return [
+        key
+        for key in found
+        if any(key not in row and groups[key] in row and row[groups[key]] in having[key] for row in rows)
+    ]
+
+
 def with_choices(
     configs: Sequence[Mapping[str, Any]], overrides: Sequence[Sequence[str]]
 ) -> list[dict[str, Any]]:
@@ -123,7 +136,10 @@ def _refuse_unknown(name: str, keys: Sequence[str]) -> None:
 
 
 def _own_options(keys: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Choices of parts first; without options that follow from them, as another network has other options."""
+    """Choices of parts first; without options that follow from them, as another network has other options.
+
+    A run that lacks a setting of its choice was made before there was one: that alone tells no methods apart.
+    """
     kept = [key for key in keys if "." not in key]
     for key in keys:
         group = key.partition(".")[0]
@@ -131,8 +147,10 @@ def _own_options(keys: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list
             continue
         values: dict[str, set[str]] = {}
         for row in rows:
-            values.setdefault(str(row.get(group)), set()).add(repr(row.get(key, ABSENT)))
-        if group not in kept or any(len(found) > 1 for found in values.values()):
+            if key in row:
+                values.setdefault(str(row.get(group)), set()).add(repr(row[key]))
+        every = set().union(*values.values())
+        if (group not in kept and len(every) > 1) or any(len(found) > 1 for found in values.values()):
             kept.append(key)
     return kept
 

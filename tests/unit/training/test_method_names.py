@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 
 from medseg.errors import UserError
-from medseg.training.method_names import method_settings, name_of, reference_of, varied
+from medseg.training.method_names import (
+    method_settings,
+    name_of,
+    reference_of,
+    unknown_to_some,
+    varied,
+)
 
 UNET = {"_target_": "medseg.networks.unet.UNet", "norm": "instance", "dropout": 0.0}
 SMP = {"_target_": "medseg.networks.smp_unet.SmpUNet", "encoder_name": "resnet50", "weights": None}
@@ -49,6 +55,17 @@ def test_options_that_come_with_a_part_are_not_repeated_and_others_are() -> None
     assert names({"network": UNET}, {"network": SMP}, {"network": wide}) == [
         "UNet, dropout 0", "SmpUNet, dropout –", "UNet, dropout 0.3",
     ]  # fmt: skip
+
+
+def test_a_setting_that_older_runs_do_not_have_makes_no_method() -> None:
+    """Unless runs that have it differ in it."""
+    old, new = {"training": {"steps": 5}}, {"training": {"steps": 5, "devices": 1}}
+    assert names(old, new) == ["all runs", "all runs"]
+    assert unknown_to_some([old, new], [[], []]) == ["training.devices"]
+    two = {"training": {"steps": 5, "devices": 2}}
+    assert names(old, new, two) == ["devices –", "devices 1", "devices 2"]
+    assert names({"network": UNET | {"width": 8}}, {"network": UNET}) == ["all runs", "all runs"]
+    assert unknown_to_some([{"network": UNET}, {"network": SMP}], [[], []]) == []
 
 
 def test_a_setting_is_named_in_full_where_its_last_word_is_not_enough() -> None:
