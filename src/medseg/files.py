@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
+import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+TEMPORARY = ".tmp-"
+"""What the names of unfinished files and folders begin with."""
 
 
 @contextlib.contextmanager
@@ -19,20 +24,73 @@ def atomic_path(target: Path) -> Iterator[Path]:
     A kill at any moment leaves the old file or the new one, never a part of it. On an
     exception the temporary file is removed and ``target`` is left as it was.
     """
-    temporary = scratch_path(target.parent, "-" + target.name)
-    try:
+    with scratch_file(target.parent, "-" + target.name) as temporary:
         yield temporary
         publish(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
-def scratch_path(folder: Path, suffix: str) -> Path:
-    """An empty temporary file in ``folder``; writers choose a format by the ``suffix`` of its name."""
+@contextlib.contextmanager
+def scratch_file(folder: Path, suffix: str) -> Iterator[Path]:
+    """An empty temporary file in ``folder``, removed in the end; a killed process leaves it to `sweep`.
+
+    Writers choose a format by the ``suffix`` of its name.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=".tmp-", suffix=suffix, dir=folder)
-    os.close(handle)
-    return Path(name)
+
+    def make() -> Path:
+        handle, name = tempfile.mkstemp(prefix=TEMPORARY, suffix=suffix, dir=folder)
+        os.close(handle)
+        return Path(name)
+
+    with _held(make) as temporary:
+        try:
+            yield temporary
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def scratch_folder(target: Path) -> Iterator[Path]:
+    """An empty temporary folder beside ``target``; as `scratch_file`."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with _held(lambda: Path(tempfile.mkdtemp(prefix=f"{TEMPORARY}{target.name}-", dir=target.parent))) as it:
+        try:
+            yield it
+        finally:
+            shutil.rmtree(it, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _held(make: Callable[[], Path]) -> Iterator[Path]:
+    """What ``make`` makes, kept from `sweep` by a lock that goes with the process."""
+    while True:
+        path = make()
+        with contextlib.suppress(FileNotFoundError):  # swept before it was held: once more
+            descriptor = os.open(path, os.O_RDONLY)
+            with contextlib.suppress(OSError):  # a file system without locks is not swept either
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if path.exists():
+                break
+            os.close(descriptor)
+    try:
+        yield path
+    finally:
+        os.close(descriptor)
+
+
+def sweep(folder: Path) -> None:
+    """Removes the temporary files and folders that killed processes left; those of living ones stay."""
+    for path in folder.glob(TEMPORARY + "*"):
+        with contextlib.suppress(OSError):
+            descriptor = os.open(path, os.O_RDONLY)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if path.is_dir():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink()
+            finally:
+                os.close(descriptor)
 
 
 def publish(temporary: Path, target: Path) -> None:

@@ -85,8 +85,10 @@ def test_training(
         else:
             _equal(run, runs / "whole")
             attempt, steps = attempt + 1, 0
-    assert forks.run([*words, f"id=killed-{attempt}"], **elsewhere) == 0
-    _equal(runs / f"killed-{attempt}", runs / "whole")
+    last = runs / f"killed-{attempt}"
+    assert forks.run([*words, f"id={last.name}"], **elsewhere) == 0
+    _equal(last, runs / "whole")
+    assert list(last.rglob(".tmp-*")) == []
 
 
 def _equal(run: Path, whole: Path) -> None:

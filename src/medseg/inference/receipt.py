@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import medseg
 from medseg.data.source_hash import SourceHashes
 from medseg.errors import UserError
-from medseg.files import value_hash, write_json
+from medseg.files import sweep, value_hash, write_json
 from medseg.inference.finish import Finish
 from medseg.inference.manifest import MAX_BYTES, is_sha256, read_patients
 from medseg.inference.settings import InferenceSettings
@@ -103,6 +103,7 @@ class Receipt:
         cls, folder: Path, decides: Mapping[str, Any], targets: Iterable[Path], replace_other: bool
     ) -> Receipt:
         path = folder / RECEIPT
+        sweep(folder)
         old = _read(path) if path.exists() else None
         same = old is not None and _deciding(old) == _deciding(decides)
         if old is not None and not same and not replace_other:

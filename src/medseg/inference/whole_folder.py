@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from medseg.files import sync
+from medseg.files import scratch_folder, sync
 
 
 @contextlib.contextmanager
@@ -17,13 +17,9 @@ def whole_folder(folder: Path) -> Iterator[Path]:
 
     A folder that is there is replaced. A kill at any moment leaves no mix of the two.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".tmp-{folder.name}-", dir=folder.parent))
-    try:
+    with scratch_folder(folder) as scratch:
         yield scratch
         _publish(scratch, folder)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _publish(scratch: Path, folder: Path) -> None:

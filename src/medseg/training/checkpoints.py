@@ -17,7 +17,7 @@ import torch
 from lightning.fabric.plugins.io import CheckpointIO
 
 from medseg.errors import UserError
-from medseg.files import file_hash, publish, scratch_path
+from medseg.files import file_hash, publish, scratch_file
 from medseg.training.parallel import own_part
 
 NAME = re.compile(r"(\d{8})-([0-9a-f]{64})\.ckpt")
@@ -31,13 +31,10 @@ class AtomicCheckpointIO(CheckpointIO):
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Publishes a checkpoint in the folder ``path`` and drops the oldest beyond two."""
         folder = Path(path)
-        temporary = scratch_path(folder, ".ckpt")
-        try:
+        with scratch_file(folder, ".ckpt") as temporary:
             torch.save(checkpoint, temporary)
             name = f"{int(checkpoint['global_step']):08d}-{file_hash(temporary)}.ckpt"
             publish(temporary, folder / name)
-        finally:
-            temporary.unlink(missing_ok=True)
         for stale in generations(folder)[KEPT:]:
             stale.unlink()
 

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from medseg.errors import UserError
-from medseg.files import write_json, write_text
+from medseg.files import sweep, write_json, write_text
 from medseg.tracking.record import surroundings
 from medseg.training.recipe import Recipe, computed
 
@@ -77,6 +77,8 @@ class RunFolder:
         for _ in range(TRIES):  # who only looks whether somebody trains here holds it for a moment
             try:
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                for folder in (self.path, *(path for path in self.path.iterdir() if path.is_dir())):
+                    sweep(folder)
                 return
             except BlockingIOError:
                 time.sleep(0.1)
