@@ -24,15 +24,14 @@ _NOTE = (
 )
 
 
-def send_study_report(study: Path, entity: str | None, project: str | None) -> str:
-    """Saves the report of a study at the server, as one more; its address.
+def send_report(report: Report) -> str:
+    """Saves a report at the server, as one more; its address.
 
     Raises:
-        UserError: what `study_report` refuses, or the server does.
+        UserError: the server refuses it.
     """
     import wandb
 
-    report = study_report(study, entity, project)
     try:
         report.save()
     except (wandb.errors.Error, ValueError, OSError) as error:
