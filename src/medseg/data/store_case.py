@@ -26,11 +26,10 @@ from numpy.typing import NDArray
 from medseg.data.geometry import Geometry
 from medseg.data.preprocess import Prepared, labelled_positions
 from medseg.errors import UserError
-from medseg.files import file_hash, sync, value_hash
+from medseg.files import TEMPORARY, file_hash, sync, value_hash
 
 FORMAT = 1
 SYNCING_THREADS = 16
-TEMPORARY = ".tmp-"
 SETTLED = "settled"
 FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the quota is used up", errno.EROFS: "is read-only"}
 
